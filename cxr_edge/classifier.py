@@ -1,0 +1,227 @@
+"""decode -> gate -> preprocess -> engine -> decide: the only module that knows all of them."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from cxr_edge.contract import Contract, from_metadata
+from cxr_edge.decide import decide
+from cxr_edge.engine import Engine, available_threads
+from cxr_edge.errors import ContractError, CxrEdgeError, InputError, ModelError, Reason, UsageError
+from cxr_edge.modelfile import ModelFile, read_model
+from cxr_edge.prepare import Image, Prepared, Preparer, source_of
+from cxr_edge.types import GateMode, Latency, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+AHEAD_PER_WORKER = 2  # decoded images waiting for inference: bounds memory, whatever the batch
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    provider: str = "auto",
+    threads: int | None = None,
+    gate: GateMode = "strict",
+    operating_point: str | None = None,
+) -> "Classifier":
+    """Load a model, ready to classify.
+
+    Args:
+        model: a packaged model's name, the path of an `.onnx` file, or None for the default model.
+        provider: `auto`, `cpu`, `cuda`, `tensorrt`, `openvino`, `directml` or `coreml`: anything but `auto` is that
+            provider or an error.
+        threads: inference threads; None: the CPUs of this process, at most 4.
+        gate: `strict` rejects what the gate refuses; `warn` classifies it, the status stays `refused`; `off` asks
+            nothing, the status is `unknown`.
+        operating_point: a name from the contract; None for its default.
+
+    Raises:
+        ModelError, ContractError: the model file cannot be used.
+        ProviderError: the provider is not to be had.
+        UsageError: an unknown operating point, gate mode or number of threads.
+    """
+    return Classifier(read_model(model), provider=provider, threads=threads, gate=gate, operating_point=operating_point)
+
+
+class Classifier:
+    """One model, one session. Safe to use from several threads; picklable (a copy reads the model file again).
+
+    Attributes:
+        contract: everything that was decided about the model.
+        model: its name, version and SHA-256.
+        operating_point: the threshold in force.
+        execution_provider: onnxruntime's name of the provider that really runs.
+        notices: what whoever started this has to know: an unpinned model, a fallback to the CPU.
+    """
+
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        gate: GateMode = "strict",
+        operating_point: str | None = None,
+    ) -> None:
+        """Create the session and check the contract against the graph; errors as in `load`."""
+        if gate not in ("strict", "warn", "off"):
+            message = f"unknown gate mode {gate!r}; known: strict, warn, off"
+            raise UsageError(message)
+        if threads is not None and threads < 1:
+            message = f"threads is {threads}; at least 1 is needed"
+            raise UsageError(message)
+        self._options = {"provider": provider, "threads": threads, "gate": gate, "operating_point": operating_point}
+        self._path = model.path
+        self._engine = Engine(model.content, provider=provider, threads=threads)
+        self.contract: Contract = from_metadata(self._engine.metadata)
+        _check_graph(self.contract, self._engine)
+        self.operating_point = _operating_point(self.contract, operating_point)
+        identity = self.contract.identity
+        self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=model.sha256)
+        self.execution_provider = self._engine.execution_provider
+        self.notices = tuple(_notices(model, self._engine, provider))
+        self._preparer = Preparer(self.contract, gate)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle as the path, the SHA-256 and the options: a session cannot travel."""
+        return _reload, (self._path, self.model.sha256, self._options)
+
+    def classify(self, image: Image, *, keep_radiograph: bool = False) -> Prediction:
+        """Classify one image.
+
+        Args:
+            image: a path; the bytes or a binary file object of a DICOM, JPEG, PNG, WebP, TIFF or BMP file; a pydicom
+                Dataset; or a uint8 array, (rows, columns) gray with 0 black, or (rows, columns, 3) RGB.
+            keep_radiograph: keep the decoded image in the result, for a heat map.
+
+        Raises:
+            InputError: the image cannot be classified; `reason` holds the code.
+            ModelError: inference failed.
+        """
+        prepared = self._preparer.prepare(image)
+        if isinstance(prepared, Rejection):
+            raise InputError(prepared.reason, prepared.message)
+        return self._infer(prepared, keep_radiograph=keep_radiograph)
+
+    def classify_many(
+        self, images: Iterable[Image], *, keep_radiograph: bool = False
+    ) -> Iterator[Prediction | Rejection]:
+        """Classify images in order; one result each, decoding overlapped with inference.
+
+        Never stops at a bad image: it becomes a `Rejection`. Memory stays bounded, however many images come.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        workers = available_threads()
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
+        waiting: deque[tuple[Image, Future[Prepared | Rejection]]] = deque()
+        try:
+            for image in images:
+                waiting.append((image, pool.submit(self._preparer.prepare_safely, image)))
+                if len(waiting) > workers * AHEAD_PER_WORKER:
+                    yield self._finish(*waiting.popleft(), keep_radiograph=keep_radiograph)
+            while waiting:
+                yield self._finish(*waiting.popleft(), keep_radiograph=keep_radiograph)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _finish(
+        self, image: Image, future: "Future[Prepared | Rejection]", *, keep_radiograph: bool
+    ) -> Prediction | Rejection:
+        prepared = future.result()
+        if isinstance(prepared, Rejection):
+            return prepared
+        try:
+            return self._infer(prepared, keep_radiograph=keep_radiograph)
+        except CxrEdgeError as error:
+            return Rejection(source=source_of(image), reason=Reason.INTERNAL, message=str(error))
+
+    def _infer(self, prepared: Prepared, *, keep_radiograph: bool) -> Prediction:
+        started = perf_counter()
+        names = self.contract.outputs
+        wanted = (names.probabilities,) if names.activation_map is None else (names.probabilities, names.activation_map)
+        outputs = self._engine.run(prepared.tensors, wanted)
+        inferred = perf_counter()
+        verdict = decide(outputs[0][0], self.contract, self.operating_point)
+        radiograph, latency = prepared.radiograph, prepared.latency
+        inference_ms = (inferred - started) * 1e3
+        decide_ms = (perf_counter() - inferred) * 1e3
+        return Prediction(
+            source=radiograph.source,
+            label=verdict.label,
+            probabilities=verdict.probabilities,
+            positive=verdict.positive,
+            score=verdict.score,
+            operating_point=self.operating_point,
+            gate=prepared.gate,
+            rendering=radiograph.rendering,
+            model=self.model,
+            execution_provider=self.execution_provider,
+            latency=Latency(
+                read_ms=latency.read_ms,
+                decode_ms=latency.decode_ms,
+                preprocess_ms=latency.preprocess_ms,
+                inference_ms=inference_ms,
+                total_ms=latency.total_ms + inference_ms + decide_ms,
+            ),
+            warnings=radiograph.notes,
+            tags=radiograph.tags,
+            activation_map=outputs[1][0] if len(outputs) > 1 else None,
+            radiograph=radiograph if keep_radiograph else None,
+        )
+
+
+def _reload(path: Path, sha256: str, options: dict[str, object]) -> Classifier:
+    model = read_model(path)
+    if model.sha256 != sha256:
+        message = f"the model {path} changed: SHA-256 was {sha256}, now is {model.sha256}"
+        raise ModelError(message)
+    return Classifier(model, **options)  # type: ignore[arg-type]  # the dict that __init__ kept
+
+
+def _operating_point(contract: Contract, name: str | None) -> OperatingPoint:
+    wanted = name or contract.default_operating_point
+    for point in contract.operating_points:
+        if point.name == wanted:
+            return point
+    known = ", ".join(point.name for point in contract.operating_points)
+    message = f"the model has no operating point {wanted!r}; it has {known}"
+    raise UsageError(message)
+
+
+def _notices(model: ModelFile, engine: Engine, provider: str) -> Iterator[Note]:
+    if not model.pinned:
+        text = f"no SHA-256 stands beside the model {model.path}; it has {model.sha256}"
+        yield Note("model_not_pinned", text)
+    for failure in engine.fallbacks:
+        yield Note("provider_fallback", failure)
+    if provider == "auto" and engine.execution_provider == "CPUExecutionProvider":
+        yield Note("provider_cpu", "provider auto: running on the CPU")
+
+
+def _check_graph(contract: Contract, engine: Engine) -> None:
+    for member in contract.members:
+        spec = member.input
+        found = engine.inputs.get(spec.name)
+        dtype = "tensor(float)" if spec.dtype == "float32" else f"tensor({spec.dtype})"
+        needed = (dtype, (spec.height, spec.width, spec.channels))
+        if found is None or (found[0], found[1][1:]) != needed:
+            message = f"the graph's input {spec.name} is {found}; the contract says {dtype} [N, *{needed[1]}]"
+            raise ContractError(message)
+    extra = set(engine.inputs) - {member.input.name for member in contract.members}
+    wanted = (contract.outputs.probabilities, contract.outputs.activation_map, contract.outputs.features)
+    missing = {name for name in wanted if name is not None} - set(engine.outputs)
+    if extra or missing:
+        message = f"graph and contract disagree: inputs {sorted(extra)} unknown, outputs {sorted(missing)} missing"
+        raise ContractError(message)
+    classes = engine.outputs[contract.outputs.probabilities][1][-1]
+    if classes != len(contract.labels):
+        message = f"the graph gives {classes} probabilities; the contract has {len(contract.labels)} labels"
+        raise ContractError(message)
+    if contract.gate.out_of_distribution is not None:
+        message = "the contract holds an out-of-distribution part, which this release cannot apply"
+        raise ContractError(message)

@@ -1,0 +1,187 @@
+"""`cxr-edge classify`."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cxr_edge.cli.console import out, say
+from cxr_edge.cli.inputs import STANDARD_INPUT, Found, find_images, open_image
+from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
+from cxr_edge.errors import OutputError
+from cxr_edge.files import atomic_writer, refuse_existing, write_atomically
+from cxr_edge.results import Format, RowWriter, StudyCollector, open_writer, to_row
+from cxr_edge.types import GateMode, Prediction, Rejection
+
+if TYPE_CHECKING:
+    from cxr_edge.classifier import Classifier
+
+ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, FAIL_ON_MATCHED = 0, 3, 4, 10
+FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".json": "json", ".txt": "table"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where rows go and in which shape."""
+
+    kind: Format
+    output: Path | None
+    heatmaps: Path | None
+    overwrite: bool
+    identifiers: bool
+
+
+@dataclass(slots=True)
+class _Tally:
+    classified: int = 0
+    rejected: int = 0
+    positive: int = 0
+
+    def count(self, result: Prediction | Rejection) -> None:
+        if isinstance(result, Rejection):
+            self.rejected += 1
+        else:
+            self.classified += 1
+            self.positive += result.positive
+
+    def exit_code(self, fail_on: str | None) -> int:
+        if not self.classified:
+            return NONE_CLASSIFIED
+        if self.rejected:
+            return SOME_REJECTED
+        return FAIL_ON_MATCHED if fail_on == "positive" and self.positive else ALL_CLASSIFIED
+
+
+def classify(  # noqa: PLR0913 - typer reads the options from the signature
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, or - for standard input.")],
+    *,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all their sub-folders.")] = False,
+    study: Annotated[bool, typer.Option("--study", help="Take all untagged files of this call for one study.")] = False,
+    format_: Annotated[
+        Format | None,
+        typer.Option("--format", help="Default: table on a terminal, else jsonl, or by --output's suffix."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the rows to FILE, whole or not at all.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    heatmap: Annotated[
+        Path | None, typer.Option("--heatmap", metavar="FOLDER", help="Write a PNG per image, named by its SHA-256.")
+    ] = None,
+    model: ModelOption = None,
+    operating_point: Annotated[
+        str | None, typer.Option("--operating-point", help="A name from `cxr-edge info`.", show_default=False)
+    ] = None,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    gate: Annotated[
+        GateMode, typer.Option("--gate", help="What to do with images outside the intended use.")
+    ] = "strict",
+    identifiers: Annotated[
+        bool, typer.Option("--identifiers/--no-identifiers", help="Whether path and UIDs stand in the rows.")
+    ] = True,
+    fail_on: Annotated[
+        Literal["positive"] | None, typer.Option("--fail-on", help="Exit code 10 when an image is positive.")
+    ] = None,
+) -> None:
+    """Classify radiographs: DICOM, JPEG, PNG, WebP, TIFF or BMP, told by content."""
+    destination = _Destination(_format(format_, output), output, heatmap, overwrite, identifiers)
+    if output is not None:
+        refuse_existing(output, overwrite=overwrite)
+    found = find_images(paths, recursive=recursive)
+    for notice in found.notices:
+        say(notice)
+    from cxr_edge.classifier import load
+
+    classifier = load(model, provider=provider, threads=threads, gate=gate, operating_point=operating_point)
+    for note in classifier.notices:
+        say(note.message)
+    if heatmap is not None:
+        _make_folder(heatmap)
+    tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))
+    if not tally.classified and not tally.rejected:
+        say("no image was found")
+    raise typer.Exit(tally.exit_code(fail_on))
+
+
+def _run(classifier: "Classifier", found: Found, destination: _Destination, studies: StudyCollector) -> _Tally:
+    tally = _Tally()
+    with _rows_to(destination) as writer:
+        for result in _progress(_results(classifier, found, destination), found, destination):
+            tally.count(result)
+            writer.write(to_row(result, identifiers=destination.identifiers))
+            studies.add(result)
+        for row in studies.rows():
+            writer.write(row)
+    return tally
+
+
+def _results(classifier: "Classifier", found: Found, destination: _Destination) -> Iterator[Prediction | Rejection]:
+    """Results in the order of the files, heat maps written on the way."""
+    keep = destination.heatmaps is not None
+    images = (open_image(path) for path in found.paths)
+    for path, made in zip(found.paths, classifier.classify_many(images, keep_radiograph=keep), strict=True):
+        result = replace(made, source=replace(made.source, path=path)) if path == STANDARD_INPUT else made
+        if destination.heatmaps is not None and isinstance(result, Prediction):
+            _write_heatmap(classifier, result, destination.heatmaps, overwrite=destination.overwrite)
+            result = replace(result, radiograph=None)
+        yield result
+
+
+def _write_heatmap(classifier: "Classifier", prediction: Prediction, folder: Path, *, overwrite: bool) -> None:
+    from cxr_edge.heatmap import heat_map_png
+
+    png = heat_map_png(prediction, classifier.contract)
+    target = folder / f"{prediction.source.content_sha256}.png"
+    if target.is_file() and target.read_bytes() == png:
+        return  # the same image twice in one call, or a call made again
+    write_atomically(target, png, overwrite=overwrite)
+
+
+@contextlib.contextmanager
+def _rows_to(destination: _Destination) -> Iterator[RowWriter]:
+    if destination.output is None:
+        writer = open_writer(destination.kind, out)
+        yield writer
+        writer.close()
+        return
+    with atomic_writer(destination.output, overwrite=destination.overwrite) as stream:
+        writer = open_writer(destination.kind, _encoder(stream))
+        yield writer
+        writer.close()
+
+
+def _encoder(stream: IO[bytes]) -> Callable[[str], object]:
+    return lambda text: stream.write(text.encode("utf-8"))
+
+
+def _progress(
+    results: Iterator[Prediction | Rejection], found: Found, destination: _Destination
+) -> Iterable[Prediction | Rejection]:
+    rows_on_terminal = destination.output is None and destination.kind != "table" and sys.stdout.isatty()
+    if len(found.paths) < 2 or not sys.stderr.isatty() or rows_on_terminal:  # noqa: PLR2004 - one file needs no bar
+        return results
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(results, "classifying", total=len(found.paths), console=Console(stderr=True), transient=True)
+
+
+def _format(wanted: Format | None, output: Path | None) -> Format:
+    if wanted is not None:
+        return wanted
+    if output is not None:
+        return FORMAT_BY_SUFFIX.get(output.suffix.lower(), "jsonl")
+    return "table" if sys.stdout.isatty() else "jsonl"
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot make the folder {folder}: {error.strerror}"
+        raise OutputError(message) from error

@@ -1,0 +1,82 @@
+"""`cxr-edge info`, `cxr-edge doctor` and `cxr-edge demo`: look at the model, at the installation, at both at work."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from cxr_edge.cli.console import out, printable, say
+from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+UNUSABLE = 5
+
+
+def info(model: ModelOption = None, *, as_json: JsonOption = False) -> None:
+    """Show the model's contract: labels, preprocessing, operating points, intended use, parity."""
+    from cxr_edge.contract import from_metadata, to_json
+    from cxr_edge.engine import Engine
+    from cxr_edge.info import describe
+    from cxr_edge.modelfile import read_model
+
+    file = read_model(model)
+    contract = from_metadata(Engine(file.content, provider="cpu").metadata)
+    if as_json:
+        out(json.dumps({"sha256": file.sha256, "contract": json.loads(to_json(contract))}, indent=2) + "\n")
+        return
+    for title, lines in describe(contract, file.sha256):
+        _section(title, dict(lines))
+
+
+def doctor(*, as_json: JsonOption = False) -> None:
+    """Look at this installation: versions, providers, CPU, codecs, clashing wheels. Exit code 5 if it cannot run."""
+    from cxr_edge.doctor import examine
+
+    report = examine()
+    if as_json:
+        verdict = {"problems": report.problems, "warnings": report.warnings}
+        out(json.dumps({**report.facts, **verdict}, indent=2) + "\n")
+    else:
+        for title, facts in report.facts.items():
+            _section(title, facts)
+    for warning in report.warnings:
+        say(f"warning: {warning}")
+    for problem in report.problems:
+        say(problem)
+    raise typer.Exit(UNUSABLE if report.problems else 0)
+
+
+def demo(model: ModelOption = None, *, provider: ProviderOption = "auto", threads: ThreadsOption = None) -> None:
+    """Write a synthetic chest phantom as DICOM into a temporary folder, classify it, and remove it again."""
+    from cxr_edge.classifier import load
+    from cxr_edge.demo import classify_phantom
+
+    classifier = load(model, provider=provider, threads=threads)
+    for note in classifier.notices:
+        say(note.message)
+    prediction = classify_phantom(classifier)
+    point = prediction.operating_point
+    out("A synthetic phantom, drawn by this program, was classified: the installation works.\n")
+    out("The class of a drawing means nothing. Not a medical device.\n\n")
+    _section(
+        "result",
+        {
+            "label": prediction.label,
+            "score": f"{prediction.score:.4f}",
+            "operating point": f"{point.name}, threshold {point.threshold:.4f}",
+            "gate": prediction.gate.status,
+            "rendering": prediction.rendering,
+            "model": f"{prediction.model.name} {prediction.model.version}",
+            "provider": prediction.execution_provider,
+            "inference": f"{prediction.latency.inference_ms:.1f} ms",
+            "total": f"{prediction.latency.total_ms:.1f} ms",
+        },
+    )
+
+
+def _section(title: str, facts: dict[str, str]) -> None:
+    width = max((len(name) for name in facts), default=0)
+    out(f"{title}\n")
+    for name, value in facts.items():
+        out(f"  {name:<{width}}  {printable(str(value))}\n")
+    out("\n")

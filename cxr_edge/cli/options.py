@@ -1,0 +1,19 @@
+"""Options that several commands share."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"]
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", metavar="NAME|FILE", help="A packaged model or an .onnx file.", show_default=False),
+]
+ProviderOption = Annotated[
+    Provider, typer.Option("--provider", help="Execution provider; anything but auto is that one or exit code 5.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, max=256, help="Inference threads (default: this process's CPUs, at most 4)."),
+]

@@ -1,0 +1,69 @@
+"""What the types cannot say: that the parts of a contract do not contradict each other."""
+
+import math
+from collections.abc import Iterator
+
+from cxr_edge.contract.schema import Contract, Member
+from cxr_edge.errors import ContractError
+
+DISCLAIMER = "not a medical device"
+
+
+def check(contract: Contract) -> None:
+    """Refuse a contract that contradicts itself.
+
+    Raises:
+        ContractError: naming the first contradiction.
+    """
+    for fault in _faults(contract):
+        message = f"the contract contradicts itself: {fault}"
+        raise ContractError(message)
+
+
+def _faults(contract: Contract) -> Iterator[str]:
+    labels = contract.labels
+    if len(set(labels)) != len(labels):
+        yield f"labels {labels} are not distinct"
+    positive = set(contract.positive_labels)
+    if not positive < set(labels):
+        yield f"positive_labels {contract.positive_labels} are not a proper part of labels {labels}"
+    yield from _operating_point_faults(contract)
+    for member in contract.members:
+        yield from _member_faults(member)
+    inputs = [member.input.name for member in contract.members]
+    if len(set(inputs)) != len(inputs):
+        yield f"two members share an input: {inputs}"
+    if DISCLAIMER not in contract.intended_use.statement:
+        yield f"intended_use.statement lacks the words {DISCLAIMER!r}"
+    for case in contract.golden.cases:
+        if {len(case.reference), len(case.exported)} != {len(labels)} or len(case.tensor_sha256) != len(inputs):
+            yield f"golden case {case.name} does not have one probability per label and one digest per member"
+
+
+def _operating_point_faults(contract: Contract) -> Iterator[str]:
+    names = [point.name for point in contract.operating_points]
+    if len(set(names)) != len(names):
+        yield f"operating points {names} are not distinct"
+    if contract.default_operating_point not in names:
+        yield f"default_operating_point {contract.default_operating_point!r} is not among {names}"
+    for point in contract.operating_points:
+        if not 0 < point.threshold < 1:
+            yield f"operating point {point.name} has threshold {point.threshold}; it must lie between 0 and 1"
+        for name, figure in (("sensitivity", point.sensitivity), ("specificity", point.specificity)):
+            if not 0 <= figure.low <= figure.estimate <= figure.high <= 1:
+                yield f"operating point {point.name} has {name} {figure.estimate} outside [{figure.low}, {figure.high}]"
+
+
+def _member_faults(member: Member) -> Iterator[str]:
+    normalization = member.normalization
+    channels = member.input.channels
+    if not len(normalization.mean) == len(normalization.scale) == channels:
+        yield f"member {member.name} has {channels} channels; mean and scale must have as many numbers"
+    if not all(math.isfinite(x) for x in (*normalization.mean, *normalization.scale)) or 0 in normalization.scale:
+        yield f"member {member.name} has a mean or scale that is not finite, or a scale of 0"
+    if (channels == 1) != (normalization.channel_order == "gray"):
+        yield f"member {member.name} has {channels} channels in the order {normalization.channel_order}"
+    if member.input.dtype == "uint8" and not normalization.folded:
+        yield f"member {member.name} takes uint8 but its normalization is not folded into the graph"
+    if member.input.dtype == "uint8" and member.resize.kernel == "tf-bilinear":
+        yield f"member {member.name} takes uint8 but {member.resize.kernel} gives float32"

@@ -1,0 +1,80 @@
+"""Contract <-> JSON, refusing whatever this version does not know."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from cxr_edge.contract.check import check
+from cxr_edge.contract.schema import METADATA_KEY, SCHEMA_VERSION, Contract
+from cxr_edge.errors import ContractError
+
+MAX_BYTES = 4 << 20  # a contract is some 20 kB; a hostile file may hold anything
+
+
+def to_json(contract: Contract) -> str:
+    """The contract as one line of JSON, as stored under `METADATA_KEY`."""
+    return msgspec.json.encode(contract).decode()
+
+
+def from_json(text: str) -> Contract:
+    """Parse and check a contract.
+
+    Raises:
+        ContractError: not JSON, another schema version, an unknown or missing field, an unknown value, a contradiction.
+    """
+    if len(text) > MAX_BYTES:
+        message = f"the contract holds {len(text):,} characters; at most {MAX_BYTES:,} are read"
+        raise ContractError(message)
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        message = f"the contract is not JSON: {error}"
+        raise ContractError(message) from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        message = f"the contract's schema_version is {version!r}; this release reads version {SCHEMA_VERSION}"
+        raise ContractError(message)
+    try:
+        contract = msgspec.convert(raw, Contract)
+    except msgspec.ValidationError as error:
+        message = f"the contract is not valid: {error}"
+        raise ContractError(message) from None
+    _refuse_unknown(raw, msgspec.to_builtins(contract), "$")
+    check(contract)
+    return contract
+
+
+def from_metadata(metadata: Mapping[str, str]) -> Contract:
+    """The contract in a model's `metadata_props`.
+
+    Raises:
+        ContractError: there is none, or it is refused.
+    """
+    text = metadata.get(METADATA_KEY)
+    if text is None:
+        message = f"the model holds no contract (metadata key {METADATA_KEY}); need a file made by cxr-edge-export"
+        raise ContractError(message)
+    return from_json(text)
+
+
+def json_schema() -> dict[str, Any]:
+    """The contract's JSON Schema, closed: no object admits a field that is not listed."""
+    (root,), components = msgspec.json.schema_components([Contract], ref_template="#/$defs/{name}")
+    for definition in components.values():
+        if definition.get("type") == "object":
+            definition["additionalProperties"] = False
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": components}
+
+
+def _refuse_unknown(raw: object, known: object, where: str) -> None:
+    # msgspec ignores unknown fields of dataclasses; a field nobody reads could be the one that mattered
+    if isinstance(raw, dict) and isinstance(known, dict):
+        for key, value in raw.items():
+            if key not in known:
+                message = f"the contract holds an unknown field: {where}.{key}"
+                raise ContractError(message)
+            _refuse_unknown(value, known[key], f"{where}.{key}")
+    elif isinstance(raw, list) and isinstance(known, list | tuple):
+        for index, (item, known_item) in enumerate(zip(raw, known, strict=True)):
+            _refuse_unknown(item, known_item, f"{where}[{index}]")

@@ -1,0 +1,196 @@
+"""Bytes -> pydicom Dataset, with the checks that pydicom leaves out: caps, truncation, deflate bombs, directories."""
+
+import io
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cxr_edge.decode.limits import DecodeLimits
+from cxr_edge.decode.sniff import FileFormat
+from cxr_edge.errors import InputError, Reason
+from cxr_edge.types import Note
+
+if TYPE_CHECKING:
+    from pydicom.dataelem import DataElement, RawDataElement
+    from pydicom.dataset import Dataset
+    from pydicom.tag import BaseTag
+
+_PREAMBLE_AND_MAGIC: Final = 132
+_META_GROUP: Final = 0x0002
+_MEDIA_STORAGE_SOP_CLASS: Final = 0x00020002
+_TRANSFER_SYNTAX: Final = 0x00020010
+_SOP_CLASS: Final = 0x00080016
+_DIRECTORY_GROUP: Final = 0x0004
+_PIXEL_DATA: Final = 0x7FE00010
+_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+_ELEMENT_HEADER: Final = 8
+_MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
+_IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
+_EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
+_DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+_EXPLICIT_BIG: Final = "1.2.840.10008.1.2.2"
+_INFLATE_CHUNK: Final = 2**20
+_EXECUTABLES: Final = (b"MZ", b"\x7fELF", b"#!", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe")
+_TIFF: Final = (b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """A data set up to and including Pixel Data, its transfer syntax UID, and what was odd about the file."""
+
+    dataset: "Dataset"
+    transfer_syntax: str
+    notes: tuple[Note, ...]
+
+
+class _CountedReader(io.BytesIO):
+    """A file that refuses the read after the last one allowed: millions of empty elements are an attack."""
+
+    def __init__(self, data: bytes, reads: int) -> None:
+        super().__init__(data)
+        self._left = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise InputError(Reason.TOO_LARGE, "the data set holds more elements than DecodeLimits.reads allows")
+        return super().read(size)
+
+
+def parse_file(data: bytes, file_format: FileFormat, limits: DecodeLimits) -> ParsedFile:
+    """Parse a DICOM file up to its Pixel Data (PS3.10 chapter 7).
+
+    Raises:
+        InputError: `truncated`, `malformed`, `dicomdir`, `unknown_format`, `too_large` or `unsupported`.
+    """
+    notes: list[Note] = []
+    start = 0
+    if file_format is FileFormat.DICOM:
+        start = _PREAMBLE_AND_MAGIC
+        notes += _preamble_notes(data)
+    else:
+        notes.append(Note("no_preamble", "the file has neither the DICOM preamble nor its prefix"))
+    meta, start = _read_meta(data, start, limits)
+    if _text(meta, _MEDIA_STORAGE_SOP_CLASS) == _MEDIA_STORAGE_DIRECTORY:
+        raise InputError(Reason.DICOMDIR, "the file is a DICOMDIR, an index; need one of the images it lists")
+    transfer_syntax = _text(meta, _TRANSFER_SYNTAX)
+    if transfer_syntax == _DEFLATED:
+        data, start = inflate(memoryview(data)[start:], limits), 0
+    explicit, little = _encoding(data[start : start + 6])
+    if not transfer_syntax:
+        transfer_syntax = _EXPLICIT_BIG if not little else _EXPLICIT_LITTLE if explicit else _IMPLICIT_LITTLE
+        message = "(0002,0010) Transfer Syntax UID is absent; the encoding was taken from the data"
+        notes.append(Note("transfer_syntax_guessed", message))
+    else:
+        little = transfer_syntax != _EXPLICIT_BIG
+    elements = _read_elements(data, start, limits, explicit=explicit, little=little)
+    if any(tag >> 16 == _DIRECTORY_GROUP for tag in elements):
+        raise InputError(Reason.DICOMDIR, "the file is a DICOMDIR, an index; need one of the images it lists")
+    if file_format is FileFormat.DICOM_WITHOUT_PREAMBLE and _SOP_CLASS not in elements:
+        raise InputError(Reason.UNKNOWN_FORMAT, "no DICOM prefix and no SOP Class UID (0008,0016); need DICOM")
+    return ParsedFile(_as_dataset(elements, explicit=explicit, little=little), transfer_syntax, tuple(notes))
+
+
+def _as_dataset(elements: "dict[BaseTag, RawDataElement | DataElement]", *, explicit: bool, little: bool) -> "Dataset":
+    from pydicom.dataset import Dataset
+
+    dataset = Dataset(elements)
+    dataset.set_original_encoding(not explicit, little)
+    return dataset
+
+
+def _preamble_notes(data: bytes) -> list[Note]:
+    if data.startswith(_EXECUTABLES):
+        return [Note("preamble_executable", "the preamble is the header of a program: the file may be an attack")]
+    if data.startswith(_TIFF):
+        return [Note("preamble_tiff", "the preamble is a TIFF header: another reader may show another image")]
+    return []
+
+
+def _read_meta(data: bytes, start: int, limits: DecodeLimits) -> "tuple[dict[int, RawDataElement], int]":
+    """Read group 0002, always explicit VR little endian (PS3.10 7.1). Return it and the offset behind it."""
+    from pydicom.dataelem import RawDataElement
+    from pydicom.filereader import data_element_generator
+
+    stream = _CountedReader(data, limits.reads)
+    stream.seek(start)
+    meta: dict[int, RawDataElement] = {}
+    elements = data_element_generator(stream, False, True, lambda tag, _vr, _length: tag >> 16 != _META_GROUP)  # noqa: FBT003
+    for element in elements:
+        if isinstance(element, RawDataElement):
+            _refuse_cut_element(element)
+            meta[int(element.tag)] = element
+    if 0 < len(data) - stream.tell() < _ELEMENT_HEADER or (meta and stream.tell() == len(data)):
+        raise InputError(Reason.TRUNCATED, f"the file ends inside its header, after {len(data)} bytes")
+    return meta, stream.tell()
+
+
+def _text(meta: "dict[int, RawDataElement]", tag: int) -> str:
+    element = meta.get(tag)
+    return (element.value or b"").decode("ascii", "replace").strip("\0 ") if element else ""
+
+
+def inflate(deflated: "memoryview | bytes", limits: DecodeLimits) -> bytes:
+    """Inflate a deflated data set (PS3.5 A.5), never beyond the cap.
+
+    Raises:
+        InputError: `too_large`, `truncated` or `malformed`.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = bytearray()
+    pending: bytes | memoryview = deflated
+    try:
+        while pending and not inflater.eof:
+            inflated += inflater.decompress(pending, _INFLATE_CHUNK)
+            pending = inflater.unconsumed_tail
+            if len(inflated) > limits.inflated_bytes:
+                message = f"the deflated data set inflates beyond {limits.inflated_bytes} bytes"
+                raise InputError(Reason.TOO_LARGE, message)
+    except zlib.error:
+        raise InputError(Reason.MALFORMED, "the deflated data set is broken") from None
+    if not inflater.eof:
+        raise InputError(Reason.TRUNCATED, "the deflated data set ends early")
+    return bytes(inflated)
+
+
+def _encoding(head: bytes) -> tuple[bool, bool]:
+    """Return (explicit VR, little endian) as the first element of a data set shows them."""
+    vr = head[4:6]
+    explicit = vr.isalpha() and vr.isupper()
+    little = int.from_bytes(head[:2], "little") <= int.from_bytes(head[:2], "big")
+    return explicit, little
+
+
+def _read_elements(
+    data: bytes, start: int, limits: DecodeLimits, *, explicit: bool, little: bool
+) -> "dict[BaseTag, RawDataElement | DataElement]":
+    from pydicom.filereader import data_element_generator
+
+    stream = _CountedReader(data, limits.reads)
+    stream.seek(start)
+    elements: dict[BaseTag, RawDataElement | DataElement] = {}
+    generator = data_element_generator(stream, not explicit, little, lambda tag, _vr, _length: tag > _PIXEL_DATA)
+    end = start
+    try:
+        for element in generator:
+            _refuse_cut_element(element)
+            elements[element.tag] = element
+            end = stream.tell()
+            if element.tag == _PIXEL_DATA:
+                return elements
+    except EOFError:
+        raise InputError(Reason.TRUNCATED, f"the file ends inside an element, after {len(data)} bytes") from None
+    if 0 < len(data) - end < _ELEMENT_HEADER and any(data[end:]):
+        raise InputError(Reason.TRUNCATED, f"the file ends inside an element's header, after {len(data)} bytes")
+    return elements
+
+
+def _refuse_cut_element(element: "RawDataElement | DataElement") -> None:
+    from pydicom.dataelem import RawDataElement
+
+    if not isinstance(element, RawDataElement) or element.length == _UNDEFINED_LENGTH:
+        return
+    held = len(element.value or b"")
+    if held < element.length:
+        message = f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X}) says {element.length} bytes; {held} are there"
+        raise InputError(Reason.TRUNCATED, message)

@@ -1,0 +1,121 @@
+"""What this installation is made of, and whether it can run."""
+
+import importlib.metadata
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge._version import __version__
+from cxr_edge.decode import available_codecs
+from cxr_edge.engine import available_threads, onnxruntime_module
+from cxr_edge.errors import CxrEdgeError
+from cxr_edge.modelfile import packaged_models, read_model
+from cxr_edge.preprocess import pillow_arithmetic_matches
+
+PACKAGES = (
+    "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "pylibjpeg-rle", "opencv-python-headless", "msgspec",
+)  # fmt: skip
+ONNXRUNTIME_WHEELS = (
+    "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm",
+    "onnxruntime-silicon", "onnxruntime-training", "ort-nightly", "ort-nightly-gpu",
+)  # fmt: skip
+OPENCV_WHEELS = (
+    "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
+)  # fmt: skip
+CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was found. `problems` make the installation unusable; `warnings` do not."""
+
+    facts: dict[str, dict[str, str]]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def examine() -> Report:
+    """Look at versions, providers, CPU, codecs, models; never raises for what it finds."""
+    problems, warnings = _clashes()
+    facts = {
+        "cxr-edge": {
+            "version": __version__,
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "executable bits": str(64 if sys.maxsize > 2**32 else 32),
+        },
+        "packages": {name: _installed(name) or "missing" for name in PACKAGES},
+        "cpu": {"flags": " ".join(cpu_flags()) or "unknown", "threads by default": str(available_threads())},
+        "providers": _providers(problems),
+        "resize": _resize(warnings),
+        "codecs": dict(available_codecs()),
+        "models": _models(problems),
+    }
+    return Report(facts=facts, problems=tuple(problems), warnings=tuple(warnings))
+
+
+def cpu_flags() -> tuple[str, ...]:
+    """The CPU's instruction sets that decide how INT8 runs; empty where they cannot be told."""
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        words = set(listing.read_text(encoding="utf-8", errors="replace").split())
+        return tuple(flag for flag in CPU_FLAGS if flag in words)
+    import numpy as np
+
+    core = getattr(np, "_core", None)
+    features = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
+    known = {"AVX": "avx", "AVX2": "avx2", "FMA3": "fma", "AVX512F": "avx512f", "AVX512_CLX": "avx512_vnni"}
+    known["ASIMDDP"] = "asimddp"
+    return tuple(flag for name, flag in known.items() if features.get(name))
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _clashes() -> tuple[list[str], list[str]]:
+    problems, warnings = [], []
+    runtimes = [f"{name} {version}" for name in ONNXRUNTIME_WHEELS if (version := _installed(name))]
+    if len(runtimes) > 1:
+        problems.append(
+            f"several onnxruntime wheels overwrite each other: {', '.join(runtimes)}; "
+            "uninstall all of them, then install one: docs/how-to/gpu.md"
+        )
+    opencvs = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _installed(name))]
+    if len(opencvs) > 1:
+        warnings.append(f"several OpenCV wheels overwrite each other: {', '.join(opencvs)}")
+    return problems, warnings
+
+
+def _providers(problems: list[str]) -> dict[str, str]:
+    try:
+        ort = onnxruntime_module()
+    except CxrEdgeError as error:
+        problems.append(str(error))
+        return {}
+    return {"in this onnxruntime": ", ".join(ort.get_available_providers())}
+
+
+def _resize(warnings: list[str]) -> dict[str, str]:
+    if pillow_arithmetic_matches():
+        return {"arithmetic": "the installed Pillow computes what the contract means"}
+    warnings.append("the installed Pillow resizes differently; the package's own, slower arithmetic is used")
+    return {"arithmetic": "own"}
+
+
+def _models(problems: list[str]) -> dict[str, str]:
+    found = {}
+    for name in packaged_models():
+        try:
+            model = read_model(name)
+        except CxrEdgeError as error:
+            problems.append(str(error))
+            continue
+        found[name] = f"sha256 {model.sha256}" + ("" if model.pinned else " (no released SHA-256 beside it)")
+    if not found:
+        problems.append("no usable model travels with this installation")
+    return found

@@ -1,0 +1,155 @@
+"""The only file that imports onnxruntime: one session, on the provider that was asked for, on bounded threads."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_edge.errors import EnvironmentUnusable, ModelError, ProviderError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import onnxruntime
+    from numpy.typing import NDArray
+
+PROVIDERS: Mapping[str, str] = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+AUTO_ORDER = ("cuda", "directml", "cpu")  # TensorRT builds engines for minutes: only when asked for by name
+MAX_DEFAULT_THREADS = 4
+
+
+def onnxruntime_module() -> "ModuleType":
+    """The onnxruntime module, imported with its telemetry off.
+
+    Raises:
+        EnvironmentUnusable: it is not installed, or its library does not load.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import (onnxruntime#27379)
+    try:
+        import onnxruntime
+    except ImportError as error:
+        message = f"onnxruntime does not load: {error}"
+        raise EnvironmentUnusable(message) from None
+    if not hasattr(onnxruntime, "InferenceSession"):
+        message = "onnxruntime is damaged (no InferenceSession): two of its wheels overwrote each other"
+        raise EnvironmentUnusable(message)
+    onnxruntime.disable_telemetry_events()
+    onnxruntime.set_default_logger_severity(4)  # its C++ side would print; failures come as exceptions
+    return onnxruntime
+
+
+def available_threads() -> int:
+    """How many threads inference takes unless told otherwise: the CPUs this process may use, at most 4."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on Windows and macOS
+    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cpus, MAX_DEFAULT_THREADS)
+
+
+class Engine:
+    """One loaded graph. Safe to call from several threads.
+
+    Attributes:
+        execution_provider: onnxruntime's name of the provider that really runs.
+        metadata: the model's `metadata_props`.
+        fallbacks: why `auto` could not use an accelerator that this build holds; empty when nothing failed.
+        threads: intra-operator threads.
+        inputs, outputs: name -> (onnxruntime's type, shape); a free axis is a string or None.
+    """
+
+    def __init__(self, model: bytes, *, provider: str = "auto", threads: int | None = None) -> None:
+        """Create the session.
+
+        Args:
+            model: the bytes of an `.onnx` file.
+            provider: `auto`, or a key of `PROVIDERS`: that one or an error.
+            threads: intra-operator threads; None for `available_threads()`.
+
+        Raises:
+            ProviderError: the provider is unknown, not in this build of onnxruntime, or does not start.
+            ModelError: onnxruntime cannot load the graph.
+            EnvironmentUnusable: onnxruntime cannot be imported.
+        """
+        ort = onnxruntime_module()
+        self.threads = threads or available_threads()
+        self.fallbacks: tuple[str, ...] = ()
+        names = AUTO_ORDER if provider == "auto" else (provider,)
+        present = ort.get_available_providers()
+        for name in names:
+            if provider == "auto" and PROVIDERS[name] not in present:
+                continue
+            try:
+                self._session = _session(ort, model, name, self.threads)
+                break
+            except ProviderError as error:
+                if provider != "auto":
+                    raise
+                self.fallbacks += (str(error),)
+        self.execution_provider: str = self._session.get_providers()[0]
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs = {value.name: (value.type, tuple(value.shape)) for value in self._session.get_inputs()}
+        self.outputs = {value.name: (value.type, tuple(value.shape)) for value in self._session.get_outputs()}
+
+    def run(
+        self, tensors: "Mapping[str, NDArray[np.generic]]", outputs: tuple[str, ...]
+    ) -> "list[NDArray[np.float32]]":
+        """Run the graph once.
+
+        Args:
+            tensors: input name -> [N, H, W, C], of the dtype the contract names.
+            outputs: names of the outputs wanted.
+
+        Returns:
+            The outputs in that order.
+
+        Raises:
+            ModelError: onnxruntime refuses the tensors or fails while running.
+        """
+        try:
+            return [np.asarray(output, np.float32) for output in self._session.run(outputs, dict(tensors))]
+        except Exception as error:  # onnxruntime raises a family of pybind exceptions without a common base
+            message = f"inference failed on {self.execution_provider}: {_first_line(error)}"
+            raise ModelError(message) from error
+
+
+def _session(ort: "ModuleType", model: bytes, name: str, threads: int) -> "onnxruntime.InferenceSession":
+    if name not in PROVIDERS:
+        message = f"unknown provider {name!r}; known: auto, {', '.join(PROVIDERS)}"
+        raise ProviderError(message)
+    wanted, present = PROVIDERS[name], ort.get_available_providers()
+    if wanted not in present:
+        message = (
+            f"provider {name} needs {wanted}, which this build of onnxruntime {ort.__version__} does not hold "
+            f"(it holds {', '.join(present)}); install the build that does: docs/how-to/gpu.md"
+        )
+        raise ProviderError(message)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a spinning thread eats the viewer's CPU
+    if name != "cpu":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else a mere warning
+    try:
+        session: onnxruntime.InferenceSession = ort.InferenceSession(model, options, providers=[wanted])
+    except Exception as error:
+        if name != "cpu":
+            message = f"provider {name} does not start: {_first_line(error)}"
+            raise ProviderError(message) from error
+        message = f"onnxruntime {ort.__version__} cannot load the model: {_first_line(error)}"
+        raise ModelError(message) from error
+    if session.get_providers()[0] != wanted:
+        message = f"provider {name} was asked for, but onnxruntime took {session.get_providers()[0]}"
+        raise ProviderError(message)
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

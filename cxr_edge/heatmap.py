@@ -1,0 +1,90 @@
+"""Where the network saw evidence: the class activation map laid over the radiograph.
+
+Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016: for a network that ends in global
+average pooling and one dense layer, the last feature map times the dense kernel sums up exactly to the logits.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_edge.contract import Contract
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.types import Prediction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FULL_SCALE_LOGITS = 10.0  # evidence shown at full strength; fixed, so that two heat maps can be compared
+MAX_OPACITY = 0.6
+
+
+def evidence(prediction: Prediction, contract: Contract) -> "NDArray[np.float32]":
+    """Evidence for the positive labels against the others, in logits by place; its mean is the decision's logit.
+
+    Returns:
+        float32 (h, w), the strongest positive label's map minus the strongest other label's map.
+
+    Raises:
+        UsageError: the model has no activation map.
+    """
+    maps = prediction.activation_map
+    if maps is None:
+        message = f"the model {prediction.model.name} has no activation map; no heat map can be drawn"
+        raise UsageError(message)
+    strongest = {
+        side: max(
+            (label for label in contract.labels if (label in contract.positive_labels) == side),
+            key=prediction.probabilities.__getitem__,
+        )
+        for side in (True, False)
+    }
+    positive, negative = (maps[..., contract.labels.index(strongest[side])] for side in (True, False))
+    return np.asarray(positive - negative, np.float32)
+
+
+def heat_map(prediction: Prediction, contract: Contract) -> "NDArray[np.uint8]":
+    """The radiograph with the evidence for the positive labels laid over it.
+
+    Args:
+        prediction: made with `keep_radiograph=True`.
+        contract: of the model that made it.
+
+    Returns:
+        uint8 (rows, columns, 3), BGR as OpenCV has it, of the radiograph's own size.
+
+    Raises:
+        UsageError: no activation map, no radiograph kept, or a model that does not see the whole image.
+    """
+    if prediction.radiograph is None:
+        message = "a heat map needs the radiograph: classify with keep_radiograph=True"
+        raise UsageError(message)
+    if any(member.resize.aspect != "squash" for member in contract.members):
+        message = "heat maps are drawn only for models that see the whole image (aspect squash)"
+        raise UsageError(message)
+    import cv2
+
+    pixels = prediction.radiograph.pixels
+    rows, columns = pixels.shape
+    strength = np.clip(evidence(prediction, contract) / FULL_SCALE_LOGITS, 0, 1)
+    strength = cv2.resize(strength, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    opacity = (strength * MAX_OPACITY)[..., np.newaxis]
+    blended: NDArray[np.float32] = pixels[..., np.newaxis] * (1 - opacity) + colours * opacity
+    return np.rint(blended).astype(np.uint8)
+
+
+def heat_map_png(prediction: Prediction, contract: Contract) -> bytes:
+    """`heat_map` as the bytes of a PNG file, without any metadata.
+
+    Raises:
+        UsageError: as `heat_map`.
+        OutputError: OpenCV cannot encode the image.
+    """
+    import cv2
+
+    done, encoded = cv2.imencode(".png", heat_map(prediction, contract))
+    if not done:
+        message = "the heat map could not be encoded as PNG"
+        raise OutputError(message)
+    return encoded.tobytes()

@@ -1,0 +1,116 @@
+"""A contract in plain words."""
+
+from collections.abc import Iterator
+
+from cxr_edge.contract import Comparison, Contract, Member
+from cxr_edge.types import Interval
+
+Section = tuple[str, list[tuple[str, str]]]
+
+
+def describe(contract: Contract, sha256: str) -> list[Section]:
+    """The contract as sections of (name, value) lines for people.
+
+    Args:
+        contract: what to describe.
+        sha256: of the model file.
+    """
+    identity, use, q = contract.identity, contract.intended_use, contract.quantization
+    return [
+        (
+            "model",
+            [
+                ("name", f"{identity.name} {identity.version}"),
+                ("sha256", sha256),
+                ("created", identity.created),
+                ("licence", identity.licence),
+                ("trained on", f"{identity.training_data.description} ({identity.training_data.images:,} images)"),
+            ],
+        ),
+        ("labels", [("labels", ", ".join(contract.labels)), ("positive", ", ".join(contract.positive_labels))]),
+        *(_preprocessing(contract, member) for member in contract.members),
+        ("operating points", list(_operating_points(contract))),
+        (
+            "intended use",
+            [
+                ("statement", use.statement),
+                ("modalities", ", ".join(use.modalities) or "any"),
+                ("views", ", ".join(use.views) or "any"),
+                ("body parts", ", ".join(use.body_parts) or "any"),
+                ("age in years", "any" if use.age_years is None else f"{use.age_years[0]:g} to {use.age_years[1]:g}"),
+            ],
+        ),
+        (
+            "quantization",
+            [("scheme", q.scheme)]
+            if q.scheme == "none"
+            else [
+                ("scheme", q.scheme),
+                ("ranges", f"{q.ranges}, from {q.images} images"),
+                ("7-bit weights", "yes" if q.reduce_range else "no"),
+                ("bias correction", "yes" if q.bias_correction else "no"),
+                ("left in float", ", ".join(q.float_layers) or "the tail only"),
+            ],
+        ),
+        *_parity(contract),
+        ("golden cases", [("cases", str(len(contract.golden.cases))), ("tolerance", f"{contract.golden.tolerance:g}")]),
+    ]
+
+
+def _preprocessing(contract: Contract, member: Member) -> Section:
+    resize, normalization = member.resize, member.normalization
+    return (
+        f"preprocessing of {member.name}",
+        [
+            ("DICOM", contract.rendering.dicom),
+            ("colour to gray", contract.rendering.colour),
+            ("EXIF orientation", contract.rendering.exif_orientation),
+            ("resize", f"{resize.kernel}, {resize.pass_order}, {resize.aspect}"),
+            ("tensor", f"{member.input.dtype} {member.input.height} x {member.input.width} x {member.input.channels}"),
+            (
+                "normalization",
+                f"(x - {list(normalization.mean)}) / {list(normalization.scale)}, "
+                + ("inside the graph" if normalization.folded else "by the runtime"),
+            ),
+        ],
+    )
+
+
+def _operating_points(contract: Contract) -> Iterator[tuple[str, str]]:
+    for point in contract.operating_points:
+        mark = " (default)" if point.name == contract.default_operating_point else ""
+        yield (
+            point.name + mark,
+            (
+                f"threshold {point.threshold:.4f}, sensitivity {_figure(point.sensitivity)}, "
+                f"specificity {_figure(point.specificity)}, on {point.data}; {point.how_chosen}"
+            ),
+        )
+
+
+def _parity(contract: Contract) -> Iterator[Section]:
+    parity = contract.parity
+    yield "parity", [("reference", parity.reference), ("measured on", parity.measured_on)]
+    for name, comparison in (("validation", parity.validation), ("agreement", parity.agreement)):
+        yield f"parity: {name}", list(_comparison(comparison))
+
+
+def _comparison(comparison: Comparison) -> Iterator[tuple[str, str]]:
+    yield "images", f"{comparison.images:,}, {comparison.data}"
+    yield (
+        "|difference of probability|",
+        f"p50 {comparison.abs_delta_p50:.4f}, p99 {comparison.abs_delta_p99:.4f}, max {comparison.abs_delta_max:.4f}",
+    )
+    yield "same decision", f"{comparison.agreement:.4%}"
+    for flips in comparison.flips:
+        yield (
+            f"flips at {flips.operating_point}",
+            f"{flips.positive_to_negative} positive to negative, {flips.negative_to_positive} negative to positive",
+        )
+    if comparison.auc_reference and comparison.auc_exported:
+        yield "AUC, Keras", _figure(comparison.auc_reference)
+        yield "AUC, this file", _figure(comparison.auc_exported)
+
+
+def _figure(figure: Interval) -> str:
+    return f"{figure.estimate:.4f} [{figure.low:.4f}, {figure.high:.4f}]"

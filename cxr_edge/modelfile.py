@@ -1,0 +1,112 @@
+"""Finding a model and reading its bytes, checked against the SHA-256 that was released with it."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cxr_edge.errors import ModelError
+
+DEFAULT_MODEL = "resnet50-binary"
+MAX_BYTES = 2 << 30  # protobuf's own limit
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_DIGEST_LINE = re.compile(r"([0-9a-f]{64})\s+\*?(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model's bytes and where they came from.
+
+    Attributes:
+        path: the file.
+        content: the bytes that were hashed; these, and not the file again, go to onnxruntime.
+        sha256: of `content`.
+        pinned: whether a released SHA-256 stood beside the file and agreed.
+    """
+
+    path: Path
+    content: bytes
+    sha256: str
+    pinned: bool
+
+
+def read_model(model: str | Path | None = None) -> ModelFile:
+    """Read a model by name (one that travels with the package) or by path.
+
+    Args:
+        model: a name such as `resnet50-binary`, the path of an `.onnx` file, or None for the default model.
+
+    Raises:
+        ModelError: no such model, unreadable, external data, or a SHA-256 other than the released one.
+    """
+    path = _locate(model)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        message = f"the model {path} cannot be read: {error.strerror}"
+        raise ModelError(message) from None
+    if not content:
+        message = f"the model {path} is empty"
+        raise ModelError(message)
+    digest = hashlib.sha256(content).hexdigest()
+    released = _released_digest(path)
+    if released is not None and released != digest:
+        message = f"the model {path} has SHA-256 {digest}; released was {released}: it was altered or damaged"
+        raise ModelError(message)
+    _refuse_external_data(content, path)
+    return ModelFile(path=path, content=content, sha256=digest, pinned=released is not None)
+
+
+def packaged_models() -> dict[str, Path]:
+    """Name -> file of the models that travel with the package."""
+    return {path.parent.name: path for folder in _model_folders() for path in sorted(folder.glob("*/model.onnx"))}
+
+
+def _model_folders() -> list[Path]:
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "models"  # a source checkout keeps them beside the package
+    return [folder for folder in (checkout, package / "models") if folder.is_dir()]
+
+
+def _locate(model: str | Path | None) -> Path:
+    name = DEFAULT_MODEL if model is None else str(model)
+    if _NAME.fullmatch(name) and not name.endswith(".onnx") and not isinstance(model, Path):
+        known = packaged_models()
+        if name in known:
+            return known[name]
+        message = f"no model is named {name!r}; known: {', '.join(known) or 'none'}; a file needs the suffix .onnx"
+        raise ModelError(message)
+    path = Path(name)
+    if not path.is_file():
+        message = f"there is no model file {path}"
+        raise ModelError(message)
+    return path
+
+
+def _released_digest(path: Path) -> str | None:
+    for listing in (path.with_name(path.name + ".sha256"), path.with_name("SHA256SUMS")):
+        if not listing.is_file():
+            continue
+        try:
+            lines = listing.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"the checksum file {listing} cannot be read: {error}"
+            raise ModelError(message) from None
+        for line in lines:
+            match = _DIGEST_LINE.fullmatch(line.strip())
+            if match and match[2] == path.name:
+                return match[1]
+        if listing.name != "SHA256SUMS":
+            message = f"the checksum file {listing} names no SHA-256 of {path.name}"
+            raise ModelError(message)
+    return None
+
+
+def _refuse_external_data(content: bytes, path: Path) -> None:
+    # TensorProto.external_data is a list of key/value strings; the key "location" is a path (onnx#7040, onnx#7686)
+    start = content.find(b"location")
+    while start != -1:
+        if re.search(rb"(?:\x0a|\x8a\x80*\x00)(?:\x08|\x88\x80*\x00)\Z", content[max(0, start - 12) : start]):
+            message = f"the model {path} refers to external data; only self-contained files are run"
+            raise ModelError(message)
+        start = content.find(b"location", start + 1)

@@ -1,0 +1,64 @@
+"""Several images of one study, summed up in a row of its own."""
+
+from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, source_to_row, verdict_to_row
+from cxr_edge.types import Prediction, Rejection, Source
+
+LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL", "LAT"})  # PS3.3 C.8.11.5.1.1 and common practice
+UNTAGGED = ""  # the group of files without a StudyInstanceUID, when one was asked for
+
+
+class StudyCollector:
+    """Collects the results of a call and gives one row for each study of several images."""
+
+    def __init__(self, *, untagged_as_study: bool = False, identifiers: bool = True) -> None:
+        """Begin empty; `untagged_as_study` takes all files without a StudyInstanceUID for one study."""
+        self._untagged = untagged_as_study
+        self._identifiers = identifiers
+        self._groups: dict[str, list[Prediction | Rejection]] = {}
+
+    def add(self, result: Prediction | Rejection) -> None:
+        """Take one image's result, without its pixels."""
+        uid = result.source.study_instance_uid
+        if uid is not None:
+            self._groups.setdefault(uid, []).append(result)
+        elif self._untagged:
+            self._groups.setdefault(UNTAGGED, []).append(result)
+
+    def rows(self) -> list[Row]:
+        """A row for each study of two images or more, in the order of their first image."""
+        return [self._row(uid, images) for uid, images in self._groups.items() if len(images) > 1]
+
+    def _row(self, uid: str, images: list[Prediction | Rejection]) -> Row:
+        rejected = sum(isinstance(image, Rejection) for image in images)
+        row: Row = {
+            "schema_version": ROW_SCHEMA_VERSION,
+            "kind": "study",
+            "source": {"study_instance_uid": (uid or None) if self._identifiers else None},
+            "images": len(images),
+            "rejected": rejected,
+        }
+        deciding = _deciding([image for image in images if isinstance(image, Prediction)])
+        if deciding is None:
+            message = f"none of {len(images)} images is a classified frontal view"
+            return {**row, "status": "rejected", "reason": {"code": "no_image_classified", "message": message}}
+        return {
+            **row,
+            "status": "classified",
+            **verdict_to_row(deciding),
+            "deciding_image": source_to_row(_without_study(deciding.source), self._identifiers),
+            "model": {"name": deciding.model.name, "version": deciding.model.version, "sha256": deciding.model.sha256},
+        }
+
+
+def _deciding(images: list[Prediction]) -> Prediction | None:
+    """The image of the highest score among the frontal ones; a view that is not stated counts as frontal."""
+    frontal = [image for image in images if not _is_lateral(image)]
+    return max(frontal, key=lambda image: image.score, default=None)
+
+
+def _is_lateral(image: Prediction) -> bool:
+    return image.tags is not None and (image.tags.view_position or "").upper() in LATERAL_VIEWS
+
+
+def _without_study(source: Source) -> Source:
+    return Source(path=source.path, sop_instance_uid=source.sop_instance_uid, content_sha256=source.content_sha256)

@@ -1,0 +1,121 @@
+"""Refusing Keras files that hold code, by reading their description alone: nothing of the model is built or run.
+
+Keras' own `safe_mode` had holes (CVE-2024-3660, CVE-2025-1550, CVE-2025-9905: legacy `.h5` ignored it), so this comes
+first and trusts nothing but JSON.
+"""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.errors import ModelError
+
+# layers whose configuration is code, a pickle, or a path that would be read or fetched
+UNSAFE_CLASSES = frozenset(
+    {
+        "FlaxLayer",
+        "IntegerLookup",
+        "JaxLayer",
+        "Lambda",
+        "SlicingOpLambda",
+        "StringLookup",
+        "TFOpLambda",
+        "TFSMLayer",
+        "TextVectorization",
+        "TorchModuleWrapper",
+        "__lambda__",
+        "function",
+        "__numpy_pickle__",
+    }
+)
+# a Keras 3 file names the module of every object; others than these would be imported
+SAFE_MODULES = ("keras", "tf_keras", "builtins")
+MAX_CONFIG_BYTES = 64 << 20
+
+
+def keras_archive_config(path: Path) -> tuple[dict[str, Any], str]:
+    """The model description and the Keras version of a `.keras` file.
+
+    Raises:
+        ModelError: not such a file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = _read_json(archive, "config.json")
+            metadata = _read_json(archive, "metadata.json")
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        message = f"{path} is not a Keras file: {error}"
+        raise ModelError(message) from None
+    return config, str(metadata.get("keras_version", ""))
+
+
+def hdf5_config(path: Path) -> tuple[dict[str, Any], str]:
+    """The model description and the Keras version of an `.h5` file.
+
+    Raises:
+        ModelError: not such a file, or one with weights alone.
+    """
+    import h5py  # noqa: PLC0415 - on use
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+            version = file.attrs.get("keras_version", "")
+            config = json.loads(text) if text is not None else None
+    except (OSError, ValueError) as error:
+        message = f"{path} is not a Keras file: {error}"
+        raise ModelError(message) from None
+    if not isinstance(config, dict):
+        message = f"{path} holds weights without the model; save the whole model"
+        raise ModelError(message)
+    return config, version.decode() if isinstance(version, bytes) else str(version)
+
+
+def refuse_code(config: dict[str, Any]) -> None:
+    """Refuse a model description that names a Lambda, a pickle, or anything from outside Keras.
+
+    Args:
+        config: parsed JSON of the model.
+
+    Raises:
+        ModelError: naming the first such layer.
+    """
+    # compile_config (losses, metrics) is never loaded
+    loaded = {k: v for k, v in config.items() if k != "compile_config"}
+    for node in _objects(loaded):
+        class_name, module = node.get("class_name"), node.get("module")
+        if class_name in UNSAFE_CLASSES:
+            message = (
+                f"the model holds a {class_name} layer, which is stored code or reads other files; it is not loaded. "
+                "Replace it by built-in Keras layers and save the model again"
+            )
+            raise ModelError(message)
+        if isinstance(module, str) and module.split(".")[0] not in SAFE_MODULES:
+            message = f"the model needs {class_name} from module {module}; only built-in Keras layers are loaded"
+            raise ModelError(message)
+
+
+def _objects(config: object) -> Iterator[dict[str, Any]]:
+    # a list instead of recursion: a hostile file may nest without end
+    waiting = [config]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if "class_name" in item:
+                yield item
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+
+
+def _read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    if archive.getinfo(name).file_size > MAX_CONFIG_BYTES:
+        message = f"{name} is larger than {MAX_CONFIG_BYTES} bytes"
+        raise ValueError(message)
+    parsed = json.loads(archive.read(name))
+    if not isinstance(parsed, dict):
+        message = f"{name} holds no object"
+        raise ValueError(message)  # noqa: TRY004 - the file's fault, as every other way in which it is malformed
+    return parsed

@@ -1,0 +1,17 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real radiographs, which the repository does not hold: `$CXR_EDGE_DATA`, else ../shared/data."""
+    folder = Path(os.environ.get("CXR_EDGE_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("needs the real radiographs: set CXR_EDGE_DATA to their folder")
+    return folder

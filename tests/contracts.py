@@ -1,0 +1,130 @@
+"""A small, valid contract and results made from it, for tests to vary."""
+
+from dataclasses import replace
+from typing import Any
+
+from cxr_edge.contract import (
+    Comparison,
+    Contract,
+    Flips,
+    GatePolicy,
+    Golden,
+    GoldenCase,
+    Identity,
+    Input,
+    IntendedUse,
+    Limits,
+    Member,
+    Normalization,
+    Outputs,
+    Parity,
+    Quantization,
+    Rendering,
+    Resize,
+    TrainingData,
+)
+from cxr_edge.types import Gate, Interval, Latency, ModelIdentity, OperatingPoint, Prediction, Source, Tags
+
+DIGEST = "ab" * 32
+POINT = OperatingPoint(
+    name="standard",
+    threshold=0.5,
+    sensitivity=Interval(0.9, 0.85, 0.94),
+    specificity=Interval(0.95, 0.9, 0.98),
+    data="a test",
+    how_chosen="fixed",
+)
+MEMBER = Member(
+    name="net",
+    input=Input(name="image", dtype="uint8", height=224, width=224, channels=3),
+    resize=Resize(kernel="pillow-bilinear", pass_order="horizontal-first", aspect="squash"),
+    normalization=Normalization(
+        channel_order="rgb", mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), folded=True
+    ),
+)
+COMPARISON = Comparison(
+    data="a test",
+    images=2000,
+    sha256=DIGEST,
+    abs_delta_p50=0.001,
+    abs_delta_p99=0.02,
+    abs_delta_max=0.05,
+    agreement=0.999,
+    flips=(Flips(operating_point="standard", positive_to_negative=1, negative_to_positive=1),),
+    auc_reference=Interval(0.99, 0.98, 1.0),
+    auc_exported=Interval(0.99, 0.98, 1.0),
+    accuracy_reference=0.95,
+    accuracy_exported=0.95,
+)
+
+
+def make_contract(**changes: Any) -> Contract:
+    """A contract of a two-class network on 224 x 224 gray images; `changes` replace whole fields."""
+    contract = Contract(
+        schema_version=1,
+        identity=Identity(
+            name="test-model",
+            version="1.0.0",
+            created="2026-01-01T00:00:00Z",
+            licence="Apache-2.0",
+            recipe_sha256=DIGEST,
+            source_model_sha256=DIGEST,
+            training_data=TrainingData(description="nothing", images=0, sha256=None),
+        ),
+        rendering=Rendering(dicom="ps3.3-c11-floor8", colour="pillow-l", exif_orientation="ignore"),
+        members=(MEMBER,),
+        outputs=Outputs(probabilities="probabilities", activation_map="activation_map", features=None, temperature=None),
+        labels=("NORMAL", "PNEUMONIA"),
+        positive_labels=("PNEUMONIA",),
+        operating_points=(POINT, replace(POINT, name="screening", threshold=0.1)),
+        default_operating_point="standard",
+        intended_use=IntendedUse(
+            modalities=("CR", "DX"),
+            views=("AP", "PA"),
+            body_parts=("CHEST", "THORAX"),
+            age_years=(1.0, 5.0),
+            statement="Research use only; not a medical device.",
+        ),
+        gate=GatePolicy(out_of_distribution=None),
+        quantization=Quantization(
+            scheme="none",
+            ranges="none",
+            per_channel=False,
+            reduce_range=False,
+            bias_correction=False,
+            float_layers=(),
+            images=0,
+            sha256=None,
+        ),
+        parity=Parity(
+            reference="keras", measured_on="a test", validation=COMPARISON, agreement=COMPARISON, limits=Limits()
+        ),
+        golden=Golden(
+            tolerance=0.02,
+            cases=(
+                GoldenCase(
+                    name="phantom", png="", tensor_sha256=(DIGEST,), reference=(0.4, 0.6), exported=(0.41, 0.59)
+                ),
+            ),
+        ),
+    )
+    return replace(contract, **changes)
+
+
+def make_prediction(**changes: Any) -> Prediction:
+    """A positive prediction; `changes` replace whole fields."""
+    prediction = Prediction(
+        source=Source(path="a.dcm", sop_instance_uid="1.2.3", study_instance_uid="1.2", content_sha256=DIGEST),
+        label="PNEUMONIA",
+        probabilities={"NORMAL": 0.2, "PNEUMONIA": 0.8},
+        positive=True,
+        score=0.8,
+        operating_point=POINT,
+        gate=Gate("ok"),
+        rendering="ps3.3-c11-floor8/window",
+        model=ModelIdentity("test-model", "1.0.0", DIGEST),
+        execution_provider="CPUExecutionProvider",
+        latency=Latency(1.0, 2.0, 3.0, 4.0, 10.5),
+        tags=Tags(modality="DX", view_position="AP"),
+    )
+    return replace(prediction, **changes)

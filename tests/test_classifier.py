@@ -1,0 +1,293 @@
+"""The library as a script author uses it."""
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from contracts import MEMBER, make_contract
+from tiny_models import tiny_model, tiny_score, without_activation_map
+
+import cxr_edge
+from cxr_edge.classifier import AHEAD_PER_WORKER
+from cxr_edge.contract import OutOfDistribution
+from cxr_edge.engine import available_threads
+from cxr_edge.phantom import chest_phantom, phantom_dicom
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny: Path) -> cxr_edge.Classifier:
+    return cxr_edge.load(tiny, provider="cpu")
+
+
+def _png(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+GRAY = chest_phantom(224, 224)
+
+
+def test_every_kind_of_input_gives_the_same(classifier: cxr_edge.Classifier, tmp_path: Path) -> None:
+    import pydicom
+
+    path = tmp_path / "radiografía 胸部.dcm"
+    path.write_bytes(phantom_dicom())
+    images: list[Any] = [path, str(path), path.read_bytes(), io.BytesIO(path.read_bytes()), pydicom.dcmread(path)]
+    images += [bytearray(path.read_bytes()), memoryview(path.read_bytes())]
+    predictions = [classifier.classify(image) for image in images]
+    assert len({prediction.score for prediction in predictions}) == 1
+    assert {prediction.source.path for prediction in predictions} == {str(path), None}
+    assert len({prediction.source.sop_instance_uid for prediction in predictions}) == 1
+
+
+def test_the_score_is_the_networks(classifier: cxr_edge.Classifier) -> None:
+    prediction = classifier.classify(GRAY)
+    assert prediction.score == pytest.approx(tiny_score(GRAY), abs=1e-5)
+    assert prediction.probabilities["NORMAL"] == pytest.approx(1 - tiny_score(GRAY), abs=1e-5)
+    assert classifier.classify(_png(GRAY)).score == prediction.score
+
+
+def test_a_prediction_says_everything(classifier: cxr_edge.Classifier) -> None:
+    prediction = classifier.classify(phantom_dicom())
+    assert prediction.gate.status == "ok"
+    assert prediction.rendering.startswith("ps3.3-c11-floor8")
+    assert prediction.model.sha256 == classifier.model.sha256
+    assert prediction.execution_provider == "CPUExecutionProvider"
+    assert prediction.operating_point.name == "standard"
+    latency = prediction.latency
+    stages = latency.read_ms + latency.decode_ms + latency.preprocess_ms + latency.inference_ms
+    assert 0 < stages <= latency.total_ms + 1e-6
+    assert latency.inference_ms > 0
+    assert prediction.activation_map is not None
+    assert prediction.activation_map.shape == (7, 7, 2)
+    assert prediction.radiograph is None
+    kept = classifier.classify(GRAY, keep_radiograph=True).radiograph
+    assert kept is not None
+    np.testing.assert_array_equal(kept.pixels, GRAY)
+
+
+def test_without_tags_the_gate_is_unknown_never_ok(classifier: cxr_edge.Classifier) -> None:
+    for image in (GRAY, _png(GRAY)):
+        assert classifier.classify(image).gate.status == "unknown"
+
+
+@pytest.mark.parametrize("image", [1, None, ["a"], io.StringIO("text"), {"a": 1}])
+def test_what_is_no_image_is_a_usage_error(classifier: cxr_edge.Classifier, image: Any) -> None:
+    with pytest.raises(cxr_edge.UsageError, match="need a path, bytes"):
+        classifier.classify(image)
+    (result,) = classifier.classify_many([image])
+    assert isinstance(result, cxr_edge.Rejection)
+    assert "need a path, bytes" in result.message
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((9, 9), np.uint16),
+        np.zeros((9, 9), np.float32),
+        np.zeros((0, 9), np.uint8),
+        np.zeros(9, np.uint8),
+        np.zeros((9, 9, 4), np.uint8),
+    ],
+    ids=str,
+)
+def test_arrays_are_not_guessed_at(classifier: cxr_edge.Classifier, pixels: Any) -> None:
+    with pytest.raises(cxr_edge.InputError, match="need uint8") as caught:
+        classifier.classify(pixels)
+    assert caught.value.reason is cxr_edge.Reason.UNSUPPORTED
+
+
+def test_a_bad_file_is_a_clear_error(classifier: cxr_edge.Classifier, tmp_path: Path) -> None:
+    with pytest.raises(cxr_edge.InputError) as caught:
+        classifier.classify(tmp_path / "missing.dcm")
+    assert caught.value.reason is cxr_edge.Reason.NOT_FOUND
+    assert pickle.loads(pickle.dumps(caught.value)).reason is cxr_edge.Reason.NOT_FOUND  # noqa: S301 - our own bytes
+    with pytest.raises(cxr_edge.InputError, match="folder"):
+        classifier.classify(tmp_path)
+    with pytest.raises(cxr_edge.InputError):
+        classifier.classify("a\0b")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are POSIX")
+def test_a_pipe_does_not_hang(classifier: cxr_edge.Classifier, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(cxr_edge.InputError, match="regular file"):
+        classifier.classify(tmp_path / "pipe")
+
+
+def test_a_batch_goes_on(classifier: cxr_edge.Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr_edge import prepare
+
+    def crash(*_: object) -> None:
+        message = "with a patient's name in it"
+        raise ZeroDivisionError(message)
+
+    images: list[Any] = [GRAY, b"", b"nonsense", GRAY]
+    kinds = [type(result).__name__ for result in classifier.classify_many(images)]
+    assert kinds == ["Prediction", "Rejection", "Rejection", "Prediction"]
+    monkeypatch.setattr(prepare, "check_gate", crash)
+    (result,) = classifier.classify_many([GRAY])
+    assert isinstance(result, cxr_edge.Rejection)
+    assert (result.reason, result.message) == ("internal", "unexpected ZeroDivisionError while reading the image")
+
+
+def test_many_gives_what_one_gives_in_order(classifier: cxr_edge.Classifier) -> None:
+    images = [chest_phantom(200 + 7 * i, 180, seed=i) for i in range(20)]
+    many = [r.score for r in classifier.classify_many(images) if isinstance(r, cxr_edge.Prediction)]
+    assert many == [classifier.classify(image).score for image in images]
+
+
+def test_many_reads_only_a_little_ahead(classifier: cxr_edge.Classifier) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Any]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield GRAY
+
+    results = classifier.classify_many(endless())
+    for _ in range(3):
+        next(results)
+    results.close()  # type: ignore[attr-defined]  # a generator
+    assert taken <= 3 + available_threads() * AHEAD_PER_WORKER + 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cxr-edge-decode")]
+
+
+def test_threads_share_one_classifier(classifier: cxr_edge.Classifier) -> None:
+    images = [chest_phantom(224, 224, seed=i) for i in range(24)]
+    expected = [classifier.classify(image).score for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        assert [p.score for p in pool.map(classifier.classify, images)] == expected
+
+
+def test_pickle(classifier: cxr_edge.Classifier, tiny: Path, tmp_path: Path) -> None:
+    copy = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - our own bytes
+    assert copy.classify(GRAY).score == classifier.classify(GRAY).score
+    moved = tmp_path / "tiny.onnx"
+    moved.write_bytes(tiny.read_bytes())
+    frozen = pickle.dumps(cxr_edge.load(moved))
+    tiny_model(tmp_path, make_contract(default_operating_point="screening"))
+    with pytest.raises(cxr_edge.ModelError, match="changed"):
+        pickle.loads(frozen)  # noqa: S301
+
+
+def test_operating_points(tiny: Path) -> None:
+    image = np.full((224, 224), 120, np.uint8)  # score 0.32
+    assert cxr_edge.load(tiny).classify(image).positive is False
+    screening = cxr_edge.load(tiny, operating_point="screening").classify(image)
+    assert (screening.positive, screening.label, screening.operating_point.threshold) == (True, "PNEUMONIA", 0.1)
+    with pytest.raises(cxr_edge.UsageError, match="standard, screening"):
+        cxr_edge.load(tiny, operating_point="best")
+
+
+@pytest.mark.parametrize(("mode", "status"), [("warn", "refused"), ("off", "unknown")])
+def test_gate_modes(tiny: Path, mode: Any, status: str) -> None:
+    import pydicom
+
+    lateral = pydicom.dcmread(io.BytesIO(phantom_dicom()))
+    lateral.ViewPosition = "LL"
+    with pytest.raises(cxr_edge.InputError) as caught:
+        cxr_edge.load(tiny).classify(lateral)
+    assert caught.value.reason is cxr_edge.Reason.GATE_VIEW
+    (rejection,) = cxr_edge.load(tiny).classify_many([lateral])
+    assert isinstance(rejection, cxr_edge.Rejection)
+    assert rejection.gate is not None
+    assert rejection.source.sop_instance_uid == lateral.SOPInstanceUID
+    gate = cxr_edge.load(tiny, gate=mode).classify(lateral).gate
+    assert gate.status == status
+    assert [note.code for note in gate.reasons][:1] == ["gate_off" if mode == "off" else "gate_view"]
+
+
+@pytest.mark.parametrize("options", [{"gate": "loose"}, {"threads": 0}, {"threads": -1}])
+def test_bad_options(tiny: Path, options: Any) -> None:
+    with pytest.raises(cxr_edge.UsageError):
+        cxr_edge.load(tiny, **options)
+
+
+def test_notices(tiny: Path) -> None:
+    codes = [note.code for note in cxr_edge.load(tiny).notices]
+    assert codes == ["model_not_pinned", "provider_cpu"]
+    assert [note.code for note in cxr_edge.load(tiny, provider="cpu").notices] == ["model_not_pinned"]
+
+
+GRAY_MEMBER = replace(
+    MEMBER,
+    input=replace(MEMBER.input, channels=1),
+    normalization=replace(MEMBER.normalization, channel_order="gray", mean=(0.0,), scale=(255.0,)),
+)
+OUT_OF_DISTRIBUTION = OutOfDistribution(
+    method="mahalanobis", mean="", projection="", precision="", threshold=1.0, false_alarm_rate=0.01, data=""
+)
+
+
+@pytest.mark.parametrize(
+    ("contract", "graph", "message"),
+    [
+        (make_contract(), {"channels": 1}, "input image"),
+        (make_contract(), {"classes": 3}, "3 probabilities"),
+        (make_contract(members=(GRAY_MEMBER,)), {}, "input image"),
+        (make_contract(members=(replace(MEMBER, input=replace(MEMBER.input, name="x")),)), {}, "input x"),
+        (make_contract(outputs=replace(make_contract().outputs, features="features")), {}, "features"),
+        (
+            make_contract(gate=replace(make_contract().gate, out_of_distribution=OUT_OF_DISTRIBUTION)),
+            {},
+            "cannot apply",
+        ),
+    ],
+    ids=["channels", "classes", "gray", "name", "features", "out-of-distribution"],
+)
+def test_contract_and_graph_must_agree(tmp_path: Path, contract: Any, graph: Any, message: str) -> None:
+    with pytest.raises(cxr_edge.ContractError, match=message):
+        cxr_edge.load(tiny_model(tmp_path, contract, **graph))
+
+
+def test_a_network_that_gives_no_probabilities_is_not_believed(tmp_path: Path) -> None:
+    broken = cxr_edge.load(tiny_model(tmp_path, constant=(0.9, 0.9)))
+    with pytest.raises(cxr_edge.ModelError, match="no probabilities"):
+        broken.classify(GRAY)
+    (result,) = broken.classify_many([GRAY])
+    assert isinstance(result, cxr_edge.Rejection)
+
+
+def test_gray_input_and_no_activation_map(tmp_path: Path) -> None:
+    contract = without_activation_map(make_contract(members=(GRAY_MEMBER,)))
+    prediction = cxr_edge.load(tiny_model(tmp_path, contract, channels=1)).classify(GRAY)
+    assert prediction.activation_map is None
+    assert prediction.score == pytest.approx(tiny_score(GRAY), abs=1e-5)
+
+
+def test_the_library_neither_prints_nor_imports_what_it_does_not_use(tmp_path: Path) -> None:
+    script = (
+        "import sys, cxr_edge; assert 'numpy' not in sys.modules; m = cxr_edge.load();"
+        "import numpy as np; m.classify(np.zeros((64, 64), np.uint8));"
+        "list(m.classify_many([b'', np.zeros((64, 64), np.uint8)]));"
+        "assert not {'cv2', 'pydicom', 'rich', 'typer'} & set(sys.modules), sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_public_names() -> None:
+    assert sorted(cxr_edge.__all__) == cxr_edge.__all__ == dir(cxr_edge)
+    assert all(getattr(cxr_edge, name) is not None for name in cxr_edge.__all__)
+    with pytest.raises(AttributeError):
+        _ = cxr_edge.nonsense  # type: ignore[attr-defined]

@@ -1,0 +1,281 @@
+"""The command line: rows, exit codes, one clear line for whatever goes wrong."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import tiny_model
+
+from cxr_edge.cli.app import run
+from cxr_edge.phantom import chest_phantom, phantom_dicom
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_model(tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    """Two images of one study, one JPEG, one file that is none."""
+    from PIL import Image
+
+    folder = tmp_path / "in box ñ"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.dcm").write_bytes(phantom_dicom())
+    (folder / "b.jpeg.txt").write_bytes(phantom_dicom(opacity=1.0))
+    Image.fromarray(chest_phantom(300, 250)).save(folder / "deep" / "c", "JPEG")
+    (folder / "deep" / "d.dcm").write_bytes(b"<html>")
+    (folder / ".hidden").write_bytes(b"")
+    (folder / "Thumbs.db").write_bytes(b"")
+    return folder
+
+
+def _rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_rows_in_order_and_exit_code_3(inbox: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classify", str(inbox), "--recursive", "--model", tiny]) == 3
+    captured = capsys.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert [(row["kind"], row["status"]) for row in rows[:4]] == [
+        ("image", "classified"),
+        ("image", "classified"),
+        ("image", "classified"),
+        ("image", "rejected"),
+    ]
+    assert rows[0]["source"]["path"] == str(inbox / "a.dcm")
+    assert rows[3]["reason"]["code"] == "unknown_format"
+    assert "2 hidden or system files were passed over" in captured.err
+    assert "running on the CPU" in captured.err
+
+
+def test_study_rows(tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import pydicom
+
+    study = pydicom.dcmread(io.BytesIO(phantom_dicom()))
+    study.save_as(tmp_path / "1.dcm")
+    study.SOPInstanceUID += ".1"
+    study.file_meta.MediaStorageSOPInstanceUID = study.SOPInstanceUID
+    study.save_as(tmp_path / "2.dcm")
+    assert run(["classify", str(tmp_path), "--model", tiny]) == 0
+    *images, row = _rows(capsys)
+    assert len(images) == 2
+    assert (row["kind"], row["images"], row["rejected"]) == ("study", 2, 0)
+    assert row["source"] == {"study_instance_uid": str(study.StudyInstanceUID)}
+    assert row["score"] == max(image["score"] for image in images)
+
+
+def test_untagged_files_become_a_study_on_request(
+    tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    for name in "ab":
+        Image.fromarray(chest_phantom(200, 200)).save(tmp_path / f"{name}.png")
+    run(["classify", str(tmp_path), "--model", tiny])
+    assert {row["kind"] for row in _rows(capsys)} == {"image"}
+    run(["classify", str(tmp_path), "--model", tiny, "--study"])
+    assert _rows(capsys)[-1]["kind"] == "study"
+
+
+@pytest.mark.parametrize("kind", ["table", "json", "jsonl", "csv"])
+def test_formats(inbox: Path, tiny: str, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    run(["classify", str(inbox / "a.dcm"), "--model", tiny, "--format", kind])
+    text = capsys.readouterr().out
+    if kind == "json":
+        assert len(json.loads(text)) == 1
+    elif kind == "csv":
+        assert [row["status"] for row in csv.DictReader(io.StringIO(text))] == ["classified"]
+    elif kind == "table":
+        assert "Not a medical device" in text
+    else:
+        assert json.loads(text)["status"] == "classified"
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.csv", "csv"), ("a.json", "json"), ("a.jsonl", "jsonl"), ("a", "jsonl")])
+def test_output_is_whole_and_not_overwritten(
+    inbox: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: str
+) -> None:
+    target = tmp_path / name
+    arguments = ["classify", str(inbox / "a.dcm"), "--model", tiny, "--output", str(target)]
+    assert run(arguments) == 0
+    assert capsys.readouterr().out == ""
+    first = target.read_text(encoding="utf-8")
+    assert first.startswith({"csv": "kind,", "json": "[\n", "jsonl": "{"}[kind])
+    assert run(arguments) == 6
+    assert "--overwrite" in capsys.readouterr().err
+    assert target.read_text(encoding="utf-8") == first
+    assert run([*arguments, "--overwrite"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {inbox.name, name}
+
+
+def test_exit_codes(inbox: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = str(inbox / "b.jpeg.txt"), str(inbox / "deep" / "d.dcm")
+    model = ["--model", tiny]
+    assert run(["classify", good, *model]) == 0
+    assert run(["classify"]) == 2
+    assert run(["classify", good, "--nonsense"]) == 2
+    assert run(["classify", "-", "-", *model]) == 2
+    assert run(["classify", good, *model, "--operating-point", "best"]) == 2
+    assert run(["classify", good, bad, *model]) == 3
+    assert run(["classify", bad, *model]) == 4
+    assert run(["classify", str(tmp_path / "missing"), *model]) == 4
+    assert run(["classify", good, "--model", "no-such-model"]) == 5
+    assert run(["classify", good, *model, "--provider", "tensorrt"]) == 5
+    assert run(["classify", good, *model, "-o", str(tmp_path / "missing" / "a")]) == 6
+    errors = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("cxr-edge: ") for line in errors), errors
+
+
+def test_fail_on_positive(inbox: Path, tiny: str) -> None:
+    positive, bad = str(inbox / "a.dcm"), str(inbox / "deep" / "d.dcm")
+    screening = ["--model", tiny, "--fail-on", "positive", "--operating-point", "screening"]
+    assert run(["classify", positive, *screening]) == 10
+    assert run(["classify", positive, bad, *screening]) == 3
+    assert run(["classify", bad, *screening]) == 4
+
+
+def test_an_empty_folder_classifies_nothing(tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classify", str(tmp_path), "--model", tiny]) == 4
+    assert "no image was found" in capsys.readouterr().err
+
+
+def test_no_identifiers(inbox: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["classify", str(inbox), "-r", "--model", tiny, "--no-identifiers"])
+    captured = capsys.readouterr()
+    assert str(inbox) not in captured.out + captured.err
+    assert "2.25." not in captured.out
+    assert all(json.loads(line)["source"].get("path") is None for line in captured.out.splitlines())
+
+
+def test_heat_maps(inbox: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "maps" / "deep"
+    arguments = ["classify", str(inbox / "a.dcm"), "--model", tiny, "--heatmap", str(folder)]
+    assert run(arguments) == 0
+    (row,) = _rows(capsys)
+    (png,) = folder.iterdir()
+    assert png.name == row["source"]["content_sha256"] + ".png"
+    with Image.open(png) as image:
+        assert (image.mode, image.size, image.info) == ("RGB", (840, 1024), {})
+    assert run(arguments) == 0  # the very same picture again is no conflict
+    png.write_bytes(b"something else")
+    assert run(arguments) == 6
+    assert png.read_bytes() == b"something else"
+
+
+def test_demo_info_doctor(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["demo", "--model", tiny]) == 0
+    text = capsys.readouterr().out
+    assert "phantom" in text
+    assert "Not a medical device" in text
+    assert run(["info", "--model", tiny]) == 0
+    assert "pillow-bilinear, horizontal-first, squash" in capsys.readouterr().out
+    assert run(["info", "--model", tiny, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["contract"]["labels"] == ["NORMAL", "PNEUMONIA"]
+    assert run(["doctor", "--json"]) == 0
+    assert "RLE Lossless" in json.loads(capsys.readouterr().out)["codecs"]
+
+
+def test_doctor_exits_5_on_a_clash(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from cxr_edge import doctor
+
+    monkeypatch.setattr(
+        doctor, "_installed", lambda name: "1.0" if name in ("onnxruntime", "onnxruntime-gpu") else None
+    )
+    assert run(["doctor"]) == 5
+    assert "onnxruntime-gpu 1.0" in capsys.readouterr().err
+
+
+def _start(arguments: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "cxr_edge", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def test_standard_input(tiny: str) -> None:
+    process = _start(["classify", "-", "--model", tiny], stdin=subprocess.PIPE)
+    out, err = process.communicate(phantom_dicom(), timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out)["source"]["path"] == "-"
+
+
+def test_a_name_that_is_no_unicode(tmp_path: Path, tiny: str) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only Linux lets file names be any bytes")
+    name = os.fsencode(tmp_path) + b"/\xff\x1b[31m.dcm"
+    Path(os.fsdecode(name)).write_bytes(phantom_dicom())
+    for kind in ("jsonl", "table", "csv"):
+        process = _start(["classify", str(tmp_path), "--model", tiny, "--format", kind])
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert b"\x1b" not in out + err if kind != "csv" else b"PNEUMONIA" in out or b"NORMAL" in out
+        out.decode("utf-8")
+
+
+def test_a_narrow_console_encoding(inbox: Path, tiny: str) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252:strict", "PYTHONUTF8": "0"}
+    (inbox / "胸部.dcm").write_bytes(phantom_dicom())
+    process = _start(["classify", str(inbox / "胸部.dcm"), "--model", tiny, "--format", "csv"], env=environment)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert b"\\u80f8\\u90e8" in out
+
+
+def test_a_reader_that_goes_away(inbox: Path, tiny: str) -> None:
+    process = _start(["classify", *[str(inbox / "a.dcm")] * 40, "--model", tiny])
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_leaves_no_half_output(inbox: Path, tiny: str, tmp_path: Path, number: int) -> None:
+    target = tmp_path / "rows.jsonl"
+    arguments = ["classify", *[str(inbox / "a.dcm")] * 3000, "--model", tiny, "--output", str(target)]
+    process = _start(arguments)
+    deadline = time.monotonic() + 30
+    while not list(tmp_path.glob("*.part")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.decode().splitlines()[-1] == "cxr-edge: interrupted"
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line_and_exit_code_6(inbox: Path, tiny: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "cxr_edge", "classify", str(inbox / "a.dcm"), "--model", tiny],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert process.returncode == 6
+    assert b"Traceback" not in process.stderr
+    assert b"cannot write" in process.stderr
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("cxr-edge ")
+    assert run(["--help"]) == 0
+    assert "130 interrupted" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,127 @@
+"""Rows: one schema, no identifiers when told so, nothing a spreadsheet or a terminal would run."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+from importlib.resources import files
+from typing import Any
+
+import jsonschema
+import pytest
+from contracts import make_prediction
+
+from cxr_edge.errors import Reason
+from cxr_edge.results import FORMATS, StudyCollector, open_writer, to_row
+from cxr_edge.results.writers import CSV_COLUMNS
+from cxr_edge.types import Gate, Note, Prediction, Rejection, Source, Tags
+
+SCHEMA = json.loads(files("cxr_edge.results").joinpath("result.schema.json").read_text(encoding="utf-8"))
+REJECTION = Rejection(source=Source(path="b.dcm"), reason=Reason.TRUNCATED, message="cut short")
+REFUSED = Rejection(
+    source=Source(path="c.dcm", sop_instance_uid="1.2.4", study_instance_uid="1.2"),
+    reason=Reason.GATE_VIEW,
+    message="lateral",
+    gate=Gate("refused", (Note("gate_view", "lateral"),)),
+)
+
+
+def _valid(row: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(row)))
+
+
+def _render(kind: Any, rows: list[dict[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = open_writer(kind, buffer.write)
+    for row in rows:
+        writer.write(row)
+    writer.close()
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("result", [make_prediction(), REJECTION, REFUSED], ids=["prediction", "rejection", "refused"])
+@pytest.mark.parametrize("identifiers", [True, False])
+def test_rows_follow_the_schema(result: Prediction | Rejection, *, identifiers: bool) -> None:
+    _valid(to_row(result, identifiers=identifiers))
+
+
+@pytest.mark.parametrize("result", [make_prediction(), REFUSED], ids=["prediction", "refused"])
+def test_no_identifiers_means_none(result: Prediction | Rejection) -> None:
+    for kind in FORMATS:
+        text = _render(kind, [to_row(result, identifiers=False)])
+        assert not any(secret in text for secret in (".dcm", "1.2.3", "1.2.4", '"1.2"', ",1.2,"))
+
+
+def _studies(*results: Prediction | Rejection, untagged: bool = False) -> list[dict[str, Any]]:
+    collector = StudyCollector(untagged_as_study=untagged)
+    for result in results:
+        collector.add(result)
+    rows = collector.rows()
+    for row in rows:
+        _valid(row)
+    return rows
+
+
+def _image(name: str, score: float, view: str | None = "AP", study: str | None = "1.2") -> Prediction:
+    return make_prediction(
+        source=Source(path=name, sop_instance_uid=None, study_instance_uid=study),
+        score=score,
+        positive=score >= 0.5,
+        tags=Tags(view_position=view),
+    )
+
+
+def test_study_is_decided_by_its_highest_frontal_image() -> None:
+    (row,) = _studies(_image("a", 0.2), _image("b", 0.7), _image("c", 0.99, view="LL"), REFUSED)
+    assert (row["images"], row["rejected"], row["deciding_image"]["path"]) == (4, 1, "b")
+    assert row["positive"] is True
+    assert "path" not in row["source"]
+
+
+def test_a_single_image_is_no_study() -> None:
+    assert _studies(_image("a", 0.2)) == []
+
+
+def test_untagged_files_are_a_study_only_when_asked() -> None:
+    images = _image("a", 0.2, study=None), _image("b", 0.7, study=None)
+    assert _studies(*images) == []
+    (row,) = _studies(*images, untagged=True)
+    assert row["source"]["study_instance_uid"] is None
+    assert row["deciding_image"]["path"] == "b"
+
+
+def test_study_without_a_frontal_image_is_rejected() -> None:
+    (row,) = _studies(_image("a", 0.9, view="LL"), REFUSED)
+    assert (row["status"], row["reason"]["code"]) == ("rejected", "no_image_classified")
+
+
+def test_json_is_one_document_and_jsonl_one_a_line() -> None:
+    rows = [to_row(make_prediction()), to_row(REJECTION)]
+    assert json.loads(_render("json", rows)) == rows
+    assert json.loads(_render("json", [])) == []
+    assert [json.loads(line) for line in _render("jsonl", rows).splitlines()] == rows
+
+
+def test_csv_has_one_record_a_row_whatever_the_text() -> None:
+    nasty = replace(make_prediction(), source=Source(path='=cmd|"x",\r\n\'a', sop_instance_uid="1.2.3"))
+    (study,) = _studies(_image("a", 0.2), REFUSED)
+    text = _render("csv", [to_row(nasty), to_row(REFUSED), study])
+    header, first, second, third = list(csv.reader(io.StringIO(text, newline="")))
+    assert tuple(header) == CSV_COLUMNS
+    record = dict(zip(header, first, strict=True))
+    assert record["path"].startswith("'=")
+    assert (record["positive"], record["threshold"], record["total_ms"]) == ("true", "0.5", "10.5")
+    assert record["probabilities"] == "NORMAL=0.200000 PNEUMONIA=0.800000"
+    record = dict(zip(header, second, strict=True))
+    assert (record["reason_code"], record["gate"], record["gate_reasons"]) == ("gate_view", "refused", "gate_view")
+    record = dict(zip(header, third, strict=True))
+    assert (record["kind"], record["images"], record["deciding_image"]) == ("study", "2", "a")
+
+
+def test_table_shows_no_control_character() -> None:
+    hostile = make_prediction(source=Source(path="a\x1b[31m\n\u202eb.dcm"))
+    text = _render("table", [to_row(hostile), to_row(REJECTION), *_studies(_image("a", 0.2), REFUSED)])
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "POSITIVE" in text
+    assert "truncated" in text
