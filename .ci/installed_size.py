@@ -6,7 +6,7 @@ from pathlib import Path
 venv, limit_mb = Path(sys.argv[1]), float(sys.argv[2])
 site = next(path for path in venv.rglob("site-packages") if path.is_dir())
 sizes = {
-    entry.name: sum(file.stat().st_size for file in ([entry] if entry.is_file() else entry.rglob("*")) if file.is_file())
+    entry.name: sum(file.stat().st_size for file in [entry, *entry.rglob("*")] if file.is_file())
     for entry in site.iterdir()
     if not entry.name.startswith(("pip", "setuptools"))
 }

@@ -4,6 +4,7 @@ Every structure adds to or takes from one attenuation map, 0 (direct exposure, b
 runs -1 .. 1 from the left to the right edge of the image (the patient's right side is at -1), `y` 0 .. 1 downwards.
 """
 
+import io
 import math
 import uuid
 from typing import TYPE_CHECKING, NamedTuple
@@ -72,8 +73,6 @@ def phantom_dicom(*, rows: int = 1024, columns: int = 840, seed: int = 0, opacit
     Raises:
         UsageError: as for `chest_phantom`, and where rows or columns exceed 65535.
     """
-    import io
-
     import pydicom
 
     dataset = pydicom.Dataset()
@@ -114,10 +113,8 @@ def _attenuation(grid: _Grid, rng: np.random.Generator, opacity: float) -> "Plan
     body, heart, mediastinum = _body(patient), _heart(patient), _mediastinum(patient)
     air = _lungs(patient) * (1.0 - 0.92 * np.maximum(heart, mediastinum))
     total = 0.03 + body * (0.46 + 0.12 * patient.y) + 0.06 * heart + 0.10 * mediastinum
-    total -= air * (0.34 - 0.06 * np.abs(patient.x))
-    total += body * _bones(patient)
-    total += air * _vessels(patient, rng)
-    total += opacity * air * _consolidation(patient, rng)
+    total += body * _bones(patient) - air * (0.34 - 0.06 * np.abs(patient.x))
+    total += air * (_vessels(patient, rng) + opacity * _consolidation(patient, rng))
     noise = rng.random(total.shape, dtype=np.float32) - 0.5
     return np.asarray(total + 0.03 * noise * (0.3 + total))
 
@@ -232,9 +229,9 @@ def _uid(name: str) -> str:
 
 def _code(value: str, scheme: str, meaning: str) -> "Dataset":
     """One item of a code sequence, PS3.3 8.8."""
-    import pydicom
+    from pydicom import Dataset
 
-    item = pydicom.Dataset()
+    item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return item
 

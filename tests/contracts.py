@@ -37,7 +37,7 @@ POINT = OperatingPoint(
 MEMBER = Member(
     name="net",
     input=Input(name="image", dtype="uint8", height=224, width=224, channels=3),
-    resize=Resize(kernel="pillow-bilinear", pass_order="horizontal-first", aspect="squash"),
+    resize=Resize(kernel="pillow-bilinear", pass_order="horizontal-first", aspect="squash"),  # noqa: S106 - the order of two passes
     normalization=Normalization(
         channel_order="rgb", mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), folded=True
     ),
@@ -73,7 +73,9 @@ def make_contract(**changes: Any) -> Contract:
         ),
         rendering=Rendering(dicom="ps3.3-c11-floor8", colour="pillow-l", exif_orientation="ignore"),
         members=(MEMBER,),
-        outputs=Outputs(probabilities="probabilities", activation_map="activation_map", features=None, temperature=None),
+        outputs=Outputs(
+            probabilities="probabilities", activation_map="activation_map", features=None, temperature=None
+        ),
         labels=("NORMAL", "PNEUMONIA"),
         positive_labels=("PNEUMONIA",),
         operating_points=(POINT, replace(POINT, name="screening", threshold=0.1)),

@@ -290,4 +290,4 @@ def test_public_names() -> None:
     assert sorted(cxr_edge.__all__) == cxr_edge.__all__ == dir(cxr_edge)
     assert all(getattr(cxr_edge, name) is not None for name in cxr_edge.__all__)
     with pytest.raises(AttributeError):
-        _ = cxr_edge.nonsense  # type: ignore[attr-defined]
+        _ = cxr_edge.nonsense

@@ -138,7 +138,10 @@ def test_exit_codes(inbox: Path, tiny: str, tmp_path: Path, capsys: pytest.Captu
 
 
 def test_fail_on_positive(inbox: Path, tiny: str) -> None:
-    positive, bad = str(inbox / "a.dcm"), str(inbox / "deep" / "d.dcm")
+    from PIL import Image
+
+    positive, bad = str(inbox / "bright.png"), str(inbox / "deep" / "d.dcm")
+    Image.new("L", (224, 224), 160).save(positive)
     screening = ["--model", tiny, "--fail-on", "positive", "--operating-point", "screening"]
     assert run(["classify", positive, *screening]) == 10
     assert run(["classify", positive, bad, *screening]) == 3
@@ -279,3 +282,5 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("cxr-edge ")
     assert run(["--help"]) == 0
     assert "130 interrupted" in " ".join(capsys.readouterr().out.split())
+    assert run([]) == 2
+    assert "Commands" in capsys.readouterr().out

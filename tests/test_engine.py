@@ -81,7 +81,8 @@ def test_threads_are_bounded() -> None:
 
 def test_telemetry_is_off_before_the_first_import(tmp_path: Path) -> None:
     script = (
-        "import os, sys; os.environ.pop('ORT_DISABLE_TELEMETRY', None); from cxr_edge.engine import onnxruntime_module\n"
+        "import os, sys; os.environ.pop('ORT_DISABLE_TELEMETRY', None)\n"
+        "from cxr_edge.engine import onnxruntime_module\n"
         "class Spy:\n"
         "    def find_spec(self, name, *rest):\n"
         "        if name == 'onnxruntime': print(os.environ.get('ORT_DISABLE_TELEMETRY'))\n"

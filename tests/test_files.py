@@ -81,7 +81,7 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 
 def test_without_hard_links_it_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_links(*_: object) -> None:
-        raise OSError(1, "not permitted")  # noqa: TRY003 - errno and its text
+        raise OSError(1, "not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
     write_atomically(tmp_path / "a", b"x", overwrite=False)

@@ -22,8 +22,7 @@ def _trace(arguments: list[str], calls: str, tmp_path: Path) -> str:
     home.mkdir(exist_ok=True)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "CXR_EDGE_"))}
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", str(log), sys.executable, "-B", "-m", "cxr_edge"]
-        + arguments,
+        ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", log, sys.executable, "-B", "-m", "cxr_edge", *arguments],
         env={**environment, "HOME": str(home)},
         capture_output=True,
         text=True,

@@ -6,23 +6,23 @@ import threading
 from types import FrameType
 from typing import Annotated, NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from cxr_edge._version import __version__
 from cxr_edge.cli.classify import classify
-from cxr_edge.cli.console import leave_quietly_after_broken_pipe, out, say
+from cxr_edge.cli.console import out, say
 from cxr_edge.cli.inspect import demo, doctor, info
 from cxr_edge.errors import CxrEdgeError
 
-USAGE, OUTPUT, INTERRUPTED, BROKEN_PIPE = 2, 6, 130, 141
+USAGE, OUTPUT, INTERRUPTED = 2, 6, 130
 
 app = typer.Typer(
     name="cxr-edge",
     help="Classify chest radiographs on an offline workstation. Not a medical device.",
     epilog="Exit codes: 0 all classified, 2 usage, 3 some rejected, 4 none classified, 5 model or environment "
     "unusable, 6 output unwritable or existing, 7 export limit broken, 10 --fail-on matched, 130 interrupted.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -40,54 +40,41 @@ def _print_version(*, wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback prints it
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Classify chest radiographs on an offline workstation. Not a medical device."""
+    if context.invoked_subcommand is None:
+        out(context.get_help() + "\n")
+        raise typer.Exit(USAGE)
 
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # outputs are cleaned up, as after Ctrl-C
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run())
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line; returns its exit code."""
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line, None for this process's own; returns its exit code."""
     try:
         code = app(args=arguments, prog_name="cxr-edge", standalone_mode=False)
-    except (KeyboardInterrupt, Exception) as error:
-        if (failed := _exit_code(error)) is None:
-            raise
-        return failed
-    return code if isinstance(code, int) else 0
-
-
-def _exit_code(error: BaseException) -> int | None:
-    """Say what happened in one line; None for what is a defect of this program and deserves its traceback."""
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        out(f"{error.format_message()}\n")
+    except CxrEdgeError as error:
+        say(str(error))
+        return error.exit_code
+    except TyperException as error:
+        say(error.format_message())
         return USAGE
-    if isinstance(error, BrokenPipeError):
-        leave_quietly_after_broken_pipe()
-        return BROKEN_PIPE
-    said: tuple[str, int] | None = None
-    match error:
-        case CxrEdgeError():
-            said = str(error), error.exit_code
-        case click.ClickException():
-            said = error.format_message(), USAGE
-        case KeyboardInterrupt() | click.Abort():
-            said = "interrupted", INTERRUPTED
-        case OSError():
-            said = f"cannot write the output: {error.strerror or error}", OUTPUT
-    if said is None:
-        return None
-    say(said[0])
-    return said[1]
+    except OSError as error:
+        say(f"cannot write the output: {error.strerror or error}")
+        return OUTPUT
+    if code == INTERRUPTED:  # typer turned the KeyboardInterrupt into this code
+        say("interrupted")
+    return code if isinstance(code, int) else 0
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

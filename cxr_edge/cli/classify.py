@@ -57,7 +57,7 @@ class _Tally:
 
 
 def classify(  # noqa: PLR0913 - typer reads the options from the signature
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, or - for standard input.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders, or - for standard input.")],
     *,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all their sub-folders.")] = False,
     study: Annotated[bool, typer.Option("--study", help="Take all untagged files of this call for one study.")] = False,
@@ -81,14 +81,18 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     gate: Annotated[
         GateMode, typer.Option("--gate", help="What to do with images outside the intended use.")
     ] = "strict",
-    identifiers: Annotated[
-        bool, typer.Option("--identifiers/--no-identifiers", help="Whether path and UIDs stand in the rows.")
-    ] = True,
+    no_identifiers: Annotated[
+        bool, typer.Option("--no-identifiers", help="Leave path and UIDs out of the rows.")
+    ] = False,
     fail_on: Annotated[
         Literal["positive"] | None, typer.Option("--fail-on", help="Exit code 10 when an image is positive.")
     ] = None,
 ) -> None:
-    """Classify radiographs: DICOM, JPEG, PNG, WebP, TIFF or BMP, told by content."""
+    """Classify radiographs.
+
+    DICOM, JPEG, PNG, WebP, TIFF or BMP, told by content and never by suffix.
+    """
+    identifiers = not no_identifiers
     destination = _Destination(_format(format_, output), output, heatmap, overwrite, identifiers)
     if output is not None:
         refuse_existing(output, overwrite=overwrite)

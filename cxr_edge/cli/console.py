@@ -1,8 +1,13 @@
 """Standard output and standard error, whatever the terminal's encoding and however hostile the text."""
 
 import contextlib
+import errno
 import os
 import sys
+
+import typer
+
+READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 def printable(text: str) -> str:
@@ -11,11 +16,23 @@ def printable(text: str) -> str:
 
 
 def out(text: str) -> None:
-    """Write to standard output at once, so that a reader of the pipe sees each row when it is made."""
+    """Write to standard output at once, so that a reader of the pipe sees each row when it is made.
+
+    Raises:
+        typer.Exit: the reader went away.
+        OSError: standard output cannot be written.
+    """
     stream = sys.stdout
     encoding = stream.encoding or "utf-8"
-    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))  # a Windows console may know few letters
-    stream.flush()
+    try:
+        # a Windows console may know few letters
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:
+        _forget_output()
+        if error.errno in (errno.EPIPE, errno.EINVAL):  # Windows says EINVAL of a closed pipe
+            raise typer.Exit(READER_GONE) from None
+        raise
 
 
 def say(text: str) -> None:
@@ -27,8 +44,8 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def leave_quietly_after_broken_pipe() -> None:
-    """Keep the interpreter from complaining, at its end, that the reader of our output went away."""
+def _forget_output() -> None:
+    """Keep the interpreter from complaining, at its end, about what is still in its buffer."""
     with contextlib.suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())

@@ -13,7 +13,10 @@ UNUSABLE = 5
 
 
 def info(model: ModelOption = None, *, as_json: JsonOption = False) -> None:
-    """Show the model's contract: labels, preprocessing, operating points, intended use, parity."""
+    """Show the model's contract.
+
+    Labels, preprocessing, operating points, intended use, parity with the Keras original.
+    """
     from cxr_edge.contract import from_metadata, to_json
     from cxr_edge.engine import Engine
     from cxr_edge.info import describe
@@ -29,7 +32,10 @@ def info(model: ModelOption = None, *, as_json: JsonOption = False) -> None:
 
 
 def doctor(*, as_json: JsonOption = False) -> None:
-    """Look at this installation: versions, providers, CPU, codecs, clashing wheels. Exit code 5 if it cannot run."""
+    """Look at this installation.
+
+    Versions, providers, CPU, codecs, models, clashing wheels. Exit code 5 if it cannot run.
+    """
     from cxr_edge.doctor import examine
 
     report = examine()
@@ -47,7 +53,10 @@ def doctor(*, as_json: JsonOption = False) -> None:
 
 
 def demo(model: ModelOption = None, *, provider: ProviderOption = "auto", threads: ThreadsOption = None) -> None:
-    """Write a synthetic chest phantom as DICOM into a temporary folder, classify it, and remove it again."""
+    """Classify a synthetic phantom.
+
+    Written as DICOM into a temporary folder, which is removed again.
+    """
     from cxr_edge.classifier import load
     from cxr_edge.demo import classify_phantom
 

@@ -83,5 +83,5 @@ def normalize(tensor: "Tensor", normalization: Normalization, dtype: Literal["ui
         return np.ascontiguousarray(tensor, dtype=np.uint8 if dtype == "uint8" else np.float32)
     mean = np.asarray(normalization.mean, dtype=np.float32)
     scale = np.asarray(normalization.scale, dtype=np.float32)
-    centred = np.subtract(tensor, mean, dtype=np.float32)
+    centred = np.subtract(tensor, mean, dtype=np.float32, order="C")
     return np.divide(centred, scale, out=centred)

@@ -1,0 +1,83 @@
+"""Colour secondary captures become gray by the formula that training used, with a note."""
+
+import imagecodecs
+import numpy as np
+import pytest
+from dicom_files import RENDERING, compressed, gradient, make_dataset, make_file, rle_frame, to_bytes
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.pixels.processing import convert_color_space
+
+from cxr_edge.decode import decode
+from cxr_edge.decode.colour import luma
+from cxr_edge.errors import InputError, Reason
+
+
+@pytest.fixture
+def rgb() -> NDArray[np.uint8]:
+    return np.random.default_rng(7).integers(0, 256, (24, 30, 3), np.uint8)
+
+
+def pillow_l(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(rgb).convert("L"))
+
+
+def test_luma_is_pillows_on_every_gray_and_on_random_colours() -> None:
+    rgb = np.random.default_rng(1).integers(0, 256, (512, 512, 3), np.uint8)
+    rgb[0, :256] = np.arange(256)[:, None]
+    np.testing.assert_array_equal(luma(rgb), pillow_l(rgb))
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_rgb(rgb: NDArray[np.uint8], planar: int) -> None:
+    stored = np.ascontiguousarray(rgb.transpose(2, 0, 1)) if planar else rgb
+    dataset = make_dataset(rgb, 8, PlanarConfiguration=planar, PixelData=stored.tobytes())
+    radiograph = decode(to_bytes(dataset), RENDERING)
+    np.testing.assert_array_equal(radiograph.pixels, pillow_l(rgb))
+    assert radiograph.rendering == "pillow-l/rgb"
+    assert [note.code for note in radiograph.notes] == ["colour_converted"]
+
+
+def test_rgb_in_rle(rgb: NDArray[np.uint8]) -> None:
+    dataset = compressed(rgb, "1.2.840.10008.1.2.5", rle_frame(rgb), 8)
+    np.testing.assert_array_equal(decode(to_bytes(dataset), RENDERING).pixels, pillow_l(rgb))
+
+
+def test_rgb_in_jpeg_2000(rgb: NDArray[np.uint8]) -> None:
+    frame = bytes(imagecodecs.jpeg2k_encode(rgb, codecformat="j2k", reversible=True))
+    dataset = compressed(rgb, "1.2.840.10008.1.2.4.90", frame, 8, PhotometricInterpretation="YBR_RCT")
+    np.testing.assert_array_equal(decode(to_bytes(dataset), RENDERING).pixels, pillow_l(rgb))
+
+
+def test_ybr_full(rgb: NDArray[np.uint8]) -> None:
+    ybr = convert_color_space(rgb, "RGB", "YBR_FULL")
+    radiograph = decode(make_file(ybr, 8, PhotometricInterpretation="YBR_FULL"), RENDERING)
+    assert np.abs(radiograph.pixels.astype(int) - pillow_l(rgb)).max() <= 2  # YBR itself is rounded
+
+
+def test_jpeg_baseline_in_colour(rgb: NDArray[np.uint8]) -> None:
+    smooth = np.repeat(gradient(32, 40, 8)[..., None], 3, axis=2)
+    smooth[..., 0] //= 2
+    frame = bytes(imagecodecs.jpeg8_encode(smooth, level=95, subsampling="422"))
+    dataset = compressed(smooth, "1.2.840.10008.1.2.4.50", frame, 8, PhotometricInterpretation="YBR_FULL_422")
+    expected = pillow_l(imagecodecs.jpeg8_decode(frame))
+    assert np.abs(decode(to_bytes(dataset), RENDERING).pixels.astype(int) - expected).max() <= 2
+
+
+def test_palette() -> None:
+    indices = np.array([[0, 1, 2, 1]], np.uint8)
+    dataset = make_dataset(indices, 8, PhotometricInterpretation="PALETTE COLOR")
+    for colour, entries in (("Red", [0, 255, 10]), ("Green", [0, 255, 200]), ("Blue", [0, 255, 30])):
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [3, 0, 16])
+        words = np.array([entry * 257 for entry in entries], "<u2").tobytes()
+        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", words)
+    radiograph = decode(to_bytes(dataset), RENDERING)
+    assert radiograph.rendering == "pillow-l/palette"
+    expected = pillow_l(np.array([[[0, 0, 0], [255, 255, 255], [10, 200, 30], [255, 255, 255]]], np.uint8))
+    np.testing.assert_array_equal(radiograph.pixels, expected)
+
+
+def test_sixteen_bit_colour_is_refused(rgb: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match="colour samples have 16 bits; need 8") as error:
+        decode(make_file(rgb.astype(np.uint16), 16), RENDERING)
+    assert error.value.reason is Reason.UNSUPPORTED
