@@ -23,6 +23,7 @@ ONNXRUNTIME_WHEELS = (
 OPENCV_WHEELS = (
     "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
 )  # fmt: skip
+CPU_LISTING = Path("/proc/cpuinfo")
 CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
@@ -57,9 +58,8 @@ def examine() -> Report:
 
 def cpu_flags() -> tuple[str, ...]:
     """The CPU's instruction sets that decide how INT8 runs; empty where they cannot be told."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        words = set(listing.read_text(encoding="utf-8", errors="replace").split())
+    if CPU_LISTING.is_file():
+        words = set(CPU_LISTING.read_text(encoding="utf-8", errors="replace").split())
         return tuple(flag for flag in CPU_FLAGS if flag in words)
     import numpy as np
 

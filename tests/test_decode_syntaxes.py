@@ -85,7 +85,7 @@ def test_available_codecs_names_a_decoder_for_each() -> None:
     codecs = available_codecs()
     assert {UID(uid).name for uid in (*NATIVE, *LOSSLESS_ENCODERS)} <= set(codecs)
     assert codecs["JPEG Extended (Process 2 and 4)"] == "imagecodecs jpeg8"
-    assert codecs["RLE Lossless"] == "pylibjpeg-rle"
+    assert codecs["RLE Lossless"] == "imagecodecs dicomrle"
 
 
 def test_pydicoms_own_decoders_are_left_alone() -> None:

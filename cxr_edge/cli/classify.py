@@ -57,7 +57,7 @@ class _Tally:
 
 
 def classify(  # noqa: PLR0913 - typer reads the options from the signature
-    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, folders, or - for standard input.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, folders, or - for standard input.")],
     *,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all their sub-folders.")] = False,
     study: Annotated[bool, typer.Option("--study", help="Take all untagged files of this call for one study.")] = False,

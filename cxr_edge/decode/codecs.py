@@ -1,4 +1,4 @@
-"""Decoders of compressed pixel data: imagecodecs and pylibjpeg-rle as plugins of pydicom.
+"""Decoders of compressed pixel data: imagecodecs as a plugin of pydicom.
 
 The `Decoder` objects are our own: pydicom's global ones, which `Dataset.pixel_array` of a caller uses, stay untouched.
 This module is itself the plugin module that pydicom asks for: `DECODER_DEPENDENCIES`, `is_available`, `decode_frame`.
@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ _DECODER_NAMES: Final[dict[str, str]] = {
     "1.2.840.10008.1.2.4.201": _HTJ2K,
     "1.2.840.10008.1.2.4.202": _HTJ2K,
     "1.2.840.10008.1.2.4.203": _HTJ2K,
-    RLE: "pylibjpeg-rle",
+    RLE: "imagecodecs dicomrle",
 }
 NATIVE: Final[dict[str, str]] = {
     "1.2.840.10008.1.2": "pydicom",
@@ -47,15 +47,11 @@ NATIVE: Final[dict[str, str]] = {
 LOSSY: Final = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 81, 91, 203))
 
 # pydicom's plugin protocol: what to install where `is_available` says no
-DECODER_DEPENDENCIES: Final[dict[str, tuple[str, ...]]] = {
-    uid: ("pylibjpeg-rle>=2.2",) if uid == RLE else ("imagecodecs>=2026.1",) for uid in _DECODER_NAMES
-}
+DECODER_DEPENDENCIES: Final = dict.fromkeys(_DECODER_NAMES, ("imagecodecs>=2026.1",))
 
 
 def is_available(uid: str) -> bool:
     """Return whether this installation holds the decoder of a transfer syntax."""
-    if uid == RLE:
-        return find_spec("rle") is not None
     if uid not in _DECODER_NAMES or find_spec("imagecodecs") is None:
         return False
     import imagecodecs
@@ -82,12 +78,16 @@ def decode_frame(frame: bytes, runner: "DecodeRunner") -> "bytes | bytearray | m
     return samples.data.cast("B")
 
 
-def _decode_rle(frame: bytes, runner: "DecodeRunner") -> bytearray:
-    from rle.utils import decode_pixel_data
+def _decode_rle(frame: bytes, runner: "DecodeRunner") -> bytes | bytearray:
+    """Decode PS3.5 annex G. The output is bounded by what Rows x Columns need."""
+    import imagecodecs
 
-    options: dict[str, Any] = dict(runner.options)
+    needed = int(runner.frame_length(unit="bytes"))
+    decoded: bytes | bytearray = imagecodecs.dicomrle_decode(frame, dtype=f"<u{runner.bits_allocated // 8}", out=needed)
+    if len(decoded) != needed:
+        message = f"decoded to {len(decoded)} bytes"
+        raise ValueError(message)
     runner.set_option("planar_configuration", 1)
-    decoded: bytearray = decode_pixel_data(frame, version=2, **options)
     return decoded
 
 

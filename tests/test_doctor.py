@@ -1,0 +1,60 @@
+"""Doctor: what it finds, and that it never raises for it."""
+
+from pathlib import Path
+
+import pytest
+
+from cxr_edge import doctor, modelfile
+
+
+def test_a_sound_installation_has_no_problem() -> None:
+    report = doctor.examine()
+    assert report.problems == ()
+    assert "missing" not in report.facts["packages"].values()
+    assert "CPUExecutionProvider" in report.facts["providers"]["in this onnxruntime"]
+    assert "resnet50-binary" in report.facts["models"]
+
+
+def test_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = {
+        "onnxruntime": "1.31.1",
+        "onnxruntime-gpu": "1.31.1",
+        "opencv-python": "5",
+        "opencv-python-headless": "5",
+    }
+    monkeypatch.setattr(doctor, "_installed", installed.get)
+    report = doctor.examine()
+    assert any("onnxruntime-gpu 1.31.1" in problem and "gpu.md" in problem for problem in report.problems)
+    assert any("OpenCV" in warning for warning in report.warnings)
+
+
+def test_an_onnxruntime_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    assert any("onnxruntime does not load" in problem for problem in doctor.examine().problems)
+
+
+def test_an_altered_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"altered")
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  model.onnx\n", encoding="utf-8")
+    monkeypatch.setattr(modelfile, "_model_folders", lambda: [tmp_path])
+    report = doctor.examine()
+    assert any("altered" in problem for problem in report.problems)
+    assert any("no usable model" in problem for problem in report.problems)
+
+
+def test_another_pillow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "pillow_arithmetic_matches", lambda: False)
+    report = doctor.examine()
+    assert any("Pillow" in warning for warning in report.warnings)
+    assert report.facts["resize"]["arithmetic"] == "own"
+
+
+def test_cpu_flags_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows and macOS have no /proc/cpuinfo; numpy's own detection stands in."""
+    by_file = doctor.cpu_flags()
+    monkeypatch.setattr(doctor, "CPU_LISTING", Path("no such file"))
+    assert set(doctor.cpu_flags()) <= set(doctor.CPU_FLAGS)
+    if {"avx2", "fma"} <= set(by_file):
+        assert {"avx2", "fma"} <= set(doctor.cpu_flags())

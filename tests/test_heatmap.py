@@ -1,0 +1,65 @@
+"""Heat maps: evidence in the right place, on a fixed scale."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from contracts import MEMBER, make_contract, make_prediction
+
+from cxr_edge.errors import UsageError
+from cxr_edge.heatmap import FULL_SCALE_LOGITS, evidence, heat_map, heat_map_png
+from cxr_edge.types import Prediction, Radiograph
+
+GRAY = np.full((140, 210), 100, np.uint8)
+
+
+def _prediction(row: int = 1, column: int = 5, strength: float = FULL_SCALE_LOGITS) -> Prediction:
+    maps = np.zeros((7, 7, 2), np.float32)
+    maps[row, column, 1] = strength
+    return make_prediction(activation_map=maps, radiograph=Radiograph(GRAY, "array/gray"))
+
+
+def test_evidence_is_positive_against_negative() -> None:
+    prediction = _prediction()
+    assert evidence(prediction, make_contract())[1, 5] == FULL_SCALE_LOGITS
+    swapped = make_contract(positive_labels=("NORMAL",))
+    assert evidence(prediction, swapped)[1, 5] == -FULL_SCALE_LOGITS
+
+
+def test_colour_stands_where_the_evidence_is() -> None:
+    picture = heat_map(_prediction(), make_contract())
+    assert picture.shape == (140, 210, 3)
+    changed = np.abs(picture.astype(int) - GRAY[..., None]).sum(axis=2)
+    row, column = np.unravel_index(changed.argmax(), changed.shape)
+    assert 20 <= row < 40
+    assert 150 <= column < 180
+    assert changed[80:, :100].max() == 0
+
+
+def test_the_scale_is_fixed_not_the_images_own() -> None:
+    weak, strong = (heat_map(_prediction(strength=s), make_contract()).astype(int) for s in (0.5, FULL_SCALE_LOGITS))
+    gray = GRAY[..., None]
+    assert np.abs(weak - gray).max() < np.abs(strong - gray).max() / 4
+    np.testing.assert_array_equal(heat_map(_prediction(strength=-5), make_contract()), np.repeat(gray, 3, axis=2))
+
+
+def test_png_holds_the_picture_and_nothing_else() -> None:
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(heat_map_png(_prediction(), make_contract()))) as image:
+        assert image.info == {}
+        rgb = np.asarray(image)
+    np.testing.assert_array_equal(rgb[..., ::-1], heat_map(_prediction(), make_contract()))
+
+
+def test_says_what_is_missing() -> None:
+    contract = make_contract()
+    with pytest.raises(UsageError, match="keep_radiograph"):
+        heat_map(replace(_prediction(), radiograph=None), contract)
+    with pytest.raises(UsageError, match="no activation map"):
+        heat_map(replace(_prediction(), activation_map=None), contract)
+    cropped = make_contract(members=(replace(MEMBER, resize=replace(MEMBER.resize, aspect="crop")),))
+    with pytest.raises(UsageError, match="squash"):
+        heat_map(_prediction(), cropped)
