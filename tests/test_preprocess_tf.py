@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxr_edge.contract import Resize
 from cxr_edge.preprocess import resize
+from cxr_edge.preprocess.aspect import Box, frame
 
 SIDES = st.integers(1, 160)
 PAD_VALUE = 9
@@ -134,6 +135,13 @@ def test_pillow_reads_beyond_the_crop_and_tensorflow_does_not() -> None:
     pixels[:, :4] = pixels[:, 8:] = 240
     assert resize(pixels, recipe("tf-bilinear", "crop"), 2, 2).max() == 0
     assert resize(pixels, recipe("pillow-bilinear", "crop"), 2, 2).min() > 0
+
+
+def test_a_strip_is_cropped_as_keras_does() -> None:
+    strip = pattern(1, 9)
+    assert frame(strip, recipe("pillow-bilinear", "crop"), 4, 2)[1] == Box(top=0, left=4, bottom=1, right=4)
+    assert frame(strip, recipe("tf-bilinear", "crop"), 4, 2)[1] == Box(top=0, left=4, bottom=1, right=5)
+    assert resize(strip, recipe("pillow-bilinear", "crop"), 4, 2).shape == (4, 2)
 
 
 @settings(deadline=None)

@@ -56,6 +56,8 @@ def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # outputs are cleaned up, as after Ctrl-C
+    # pydicom imports requests where it finds it, and urllib3 then opens a socket to see whether there is IPv6
+    sys.modules.setdefault("requests", None)  # type: ignore[arg-type]  # None: "not installed", in this process
     sys.exit(run())
 
 

@@ -1,0 +1,170 @@
+"""Labelled folders of radiographs: which images there are, whose they are, and their tensors by the runtime's own road."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_edge.contract import Member, Rendering
+from cxr_edge.decode import decode
+from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
+from cxr_edge.preprocess import preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIXES = frozenset({".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# Kermany et al. 2018: person1949_bacteria_4880.jpeg, IM-0117-0001.jpeg, NORMAL2-IM-0370-0001.jpeg
+_KERMANY_PATIENT = re.compile(r"(person\d+)_(?:bacteria|virus)_|((?:NORMAL\d*-)?IM-\d+)-\d")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One file with its class and what tells it apart from others.
+
+    Attributes:
+        path: the file.
+        label: index into the contract's labels.
+        patient: an identifier within its data set; the file's own name where the name tells no patient.
+        sha256: of the file's bytes.
+    """
+
+    path: Path
+    label: int
+    patient: str
+    sha256: str
+
+
+def read_images(source: Path, labels: Sequence[str], *, root: Path | None = None) -> tuple[LabelledImage, ...]:
+    """The images of a folder with one sub-folder per class, or of a list file.
+
+    Args:
+        source: the folder; or a text file with one path a line whose parent folder is the class, relative to the
+            list's own folder or to any folder above `root`.
+        labels: names of the classes; sub-folders with other names are refused.
+        root: usually the folder of the quantization-calibration images.
+
+    Raises:
+        UsageError: unreadable, empty, an unknown class, or a listed file that is not there.
+    """
+    paths = _listed(source, root) if source.is_file() else _in_folders(source, labels)
+    images = tuple(_labelled(path, labels) for path in paths)
+    if not images:
+        message = f"{source} holds no images"
+        raise UsageError(message)
+    return images
+
+
+def without(images: Iterable[LabelledImage], excluded: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
+    """The images that share neither a patient nor their bytes with any of `excluded`."""
+    excluded = tuple(excluded)
+    patients = {image.patient for image in excluded}
+    contents = {image.sha256 for image in excluded}
+    return tuple(i for i in images if i.patient not in patients and i.sha256 not in contents)
+
+
+def draw_balanced(images: Sequence[LabelledImage], count: int, seed: int) -> tuple[LabelledImage, ...]:
+    """`count` images, as many of each class as possible, no patient and no bytes twice; the same seed, the same images.
+
+    Raises:
+        UsageError: there are fewer than `count` such images.
+    """
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(images))
+    waiting: dict[int, list[LabelledImage]] = {}
+    patients: set[str] = set()
+    contents: set[str] = set()
+    for index in order:
+        image = images[index]
+        if image.patient not in patients and image.sha256 not in contents:
+            waiting.setdefault(image.label, []).append(image)
+            patients.add(image.patient)
+            contents.add(image.sha256)
+    drawn: list[LabelledImage] = []
+    while len(drawn) < count and waiting:
+        for label in sorted(waiting):
+            if len(drawn) < count:
+                drawn.append(waiting[label].pop())
+            if not waiting[label]:
+                del waiting[label]
+    if len(drawn) < count:
+        message = f"{count} quantization-calibration images are needed, of different patients; there are {len(drawn)}"
+        raise UsageError(message)
+    return tuple(sorted(drawn, key=lambda image: image.path.as_posix()))
+
+
+def set_sha256(images: Iterable[LabelledImage]) -> str:
+    """SHA-256 over the sorted SHA-256 of the files: which images, whatever their names and order."""
+    return hashlib.sha256("".join(sorted(image.sha256 for image in images)).encode()).hexdigest()
+
+
+def tensors(
+    images: Sequence[LabelledImage], rendering: Rendering, member: Member, batch: int = 16
+) -> "Iterator[NDArray[Any]]":
+    """Batches of input tensors [n, H, W, C], decoded and preprocessed exactly as the runtime does it.
+
+    Raises:
+        ModelError: an image cannot be decoded; the message holds its place in the set, not its name.
+    """
+    for start in range(0, len(images), batch):
+        rows = [_tensor(images[i], i, rendering, member) for i in range(start, min(start + batch, len(images)))]
+        yield np.stack(rows)
+
+
+def _tensor(image: LabelledImage, place: int, rendering: Rendering, member: Member) -> "NDArray[Any]":
+    try:
+        return preprocess(decode(image.path.read_bytes(), rendering).pixels, member)
+    except CxrEdgeError as error:
+        message = f"image {place} (SHA-256 {image.sha256[:16]}) of a labelled set cannot be used: {error}"
+        raise ModelError(message) from error
+
+
+def _in_folders(folder: Path, labels: Sequence[str]) -> list[Path]:
+    if not folder.is_dir():
+        message = f"{folder} is neither a folder nor a list file"
+        raise UsageError(message)
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not found or not set(found) <= set(labels):
+        message = f"{folder} has the sub-folders {found}; need one per class, out of {list(labels)}"
+        raise UsageError(message)
+    return [path for name in found for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in SUFFIXES]
+
+
+def _listed(listing: Path, root: Path | None) -> list[Path]:
+    try:
+        lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the list {listing} cannot be read: {error}"
+        raise UsageError(message) from None
+    entries = [Path(line) for line in lines if line and not line.startswith("#")]
+    bases = [listing.resolve().parent]
+    if root is not None:
+        resolved = root.resolve()
+        bases += [resolved, *resolved.parents]
+    for base in bases:
+        if entries and (base / entries[0]).is_file():
+            break
+    else:
+        message = f"the first entry of {listing} is not there, seen from its folder or from any folder above {root}"
+        raise UsageError(message)
+    paths = [base / entry for entry in entries]
+    missing = sum(not path.is_file() for path in paths)
+    if missing:
+        message = f"{missing} of the {len(paths)} files in {listing} are not there"
+        raise UsageError(message)
+    return paths
+
+
+def _labelled(path: Path, labels: Sequence[str]) -> LabelledImage:
+    if path.parent.name not in labels:
+        message = f"a listed file lies in a folder {path.parent.name!r}, which is no class; need one of {list(labels)}"
+        raise UsageError(message)
+    match = _KERMANY_PATIENT.match(path.name)
+    patient = (match[1] or match[2]) if match else path.name
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return LabelledImage(path=path, label=labels.index(path.parent.name), patient=patient, sha256=digest)

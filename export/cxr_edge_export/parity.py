@@ -1,0 +1,181 @@
+"""How far the exported graph is from the Keras original: on labelled images, with intervals, flips by direction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_edge.contract import Comparison, Flips, Limits
+from cxr_edge.errors import LimitBroken
+from cxr_edge.types import Interval, OperatingPoint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+BOOTSTRAP_SAMPLES = 2000
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One model on one set of images.
+
+    Attributes:
+        probabilities: float32 [N, labels].
+        positive: the score, float64 [N]: summed probability of the positive labels.
+    """
+
+    probabilities: "NDArray[np.float32]"
+    positive: "NDArray[np.float64]"
+
+
+def scores(probabilities: "NDArray[np.float32]", labels: Sequence[str], positive_labels: Sequence[str]) -> Scores:
+    """Add the score that operating points decide on."""
+    columns = [labels.index(name) for name in positive_labels]
+    summed = probabilities[:, columns].astype(np.float64).sum(axis=1)
+    return Scores(probabilities=probabilities, positive=np.minimum(summed, 1.0))
+
+
+def auc(positive: "NDArray[np.bool_]", score: "NDArray[np.float64]") -> float:
+    """Area under the ROC curve, exact, ties counted half (the Mann-Whitney statistic).
+
+    Returns:
+        0..1; NaN where one of the classes is absent.
+    """
+    positives = int(positive.sum())
+    negatives = positive.size - positives
+    if positives == 0 or negatives == 0:
+        return float("nan")
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    mid_rank = np.cumsum(counts) - (counts - 1) / 2
+    rank_sum = float(mid_rank[inverse][positive].sum())
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def auc_interval(positive: "NDArray[np.bool_]", score: "NDArray[np.float64]") -> Interval:
+    """AUC with its 95 % percentile-bootstrap interval, resampling within each class."""
+    rng = np.random.Generator(np.random.PCG64(BOOTSTRAP_SEED))
+    yes, no = score[positive], score[~positive]
+    labels = np.arange(score.size) < yes.size
+    drawn = [
+        auc(labels, np.concatenate([rng.choice(yes, yes.size), rng.choice(no, no.size)]))
+        for _ in range(BOOTSTRAP_SAMPLES)
+    ]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    estimate = auc(positive, score)
+    return Interval(estimate=estimate, low=min(float(low), estimate), high=max(float(high), estimate))
+
+
+def wilson_interval(successes: int, trials: int) -> Interval:
+    """A share with its 95 % Wilson score interval (Wilson, JASA 1927); the whole range where nothing was tried."""
+    if trials == 0:
+        return Interval(estimate=0.0, low=0.0, high=1.0)
+    share, z2 = successes / trials, Z95 * Z95
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = Z95 / (1 + z2 / trials) * (share * (1 - share) / trials + z2 / (4 * trials * trials)) ** 0.5
+    return Interval(estimate=share, low=min(max(0.0, centre - half), share), high=max(min(1.0, centre + half), share))
+
+
+def compare(
+    data: tuple[str, str], truth: "NDArray[np.int64]", reference: Scores, exported: Scores, rules: "Rules"
+) -> Comparison:
+    """The comparison on one set.
+
+    Args:
+        data: description and SHA-256 of the set.
+        truth: int64 [N], the index of each image's label.
+        reference: of the Keras original.
+        exported: of the file, on the same images.
+        rules: what a decision is.
+    """
+    delta = np.abs(exported.positive - reference.positive)
+    before, after = rules.decisions(reference), rules.decisions(exported)
+    flips = tuple(
+        Flips(
+            operating_point=point.name,
+            positive_to_negative=int((b & ~a).sum()),
+            negative_to_positive=int((~b & a).sum()),
+        )
+        for point, b, a in zip(rules.points, before, after, strict=True)
+    )
+    positive = np.isin(truth, rules.positive_columns)
+    p50, p99 = (float(v) for v in np.percentile(delta, [50, 99]))
+    default = [point.name for point in rules.points].index(rules.default)
+    return Comparison(
+        data=data[0],
+        images=truth.size,
+        sha256=data[1],
+        abs_delta_p50=p50,
+        abs_delta_p99=p99,
+        abs_delta_max=float(delta.max()),
+        agreement=float((before[default] == after[default]).mean()),
+        flips=flips,
+        auc_reference=auc_interval(positive, reference.positive),
+        auc_exported=auc_interval(positive, exported.positive),
+        accuracy_reference=rules.accuracy(truth, reference),
+        accuracy_exported=rules.accuracy(truth, exported),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How scores become decisions.
+
+    Attributes:
+        points: the operating points.
+        default: name of the one that `agreement` is about.
+        positive_columns: indices of the positive labels.
+    """
+
+    points: tuple[OperatingPoint, ...]
+    default: str
+    positive_columns: tuple[int, ...]
+
+    def decisions(self, scored: Scores) -> "list[NDArray[np.bool_]]":
+        """Per operating point, bool [N]."""
+        return [scored.positive >= point.threshold for point in self.points]
+
+    def accuracy(self, truth: "NDArray[np.int64]", scored: Scores) -> float:
+        """Share of images whose most probable label is the true one."""
+        return float((scored.probabilities.argmax(axis=1) == truth).mean())
+
+
+def check_limits(validation: Comparison, agreement: Comparison, limits: Limits) -> None:
+    """Stop an export that changed what the model decides.
+
+    Raises:
+        LimitBroken: naming every figure that broke its limit.
+    """
+    broken = [*_label_faults(validation, limits), *_flip_faults(agreement, limits)]
+    if broken:
+        message = "export limit broken: " + "; ".join(broken)
+        raise LimitBroken(message)
+
+
+def _label_faults(validation: Comparison, limits: Limits) -> list[str]:
+    faults: list[str] = []
+    if validation.auc_reference is not None and validation.auc_exported is not None:
+        drop = validation.auc_reference.estimate - validation.auc_exported.estimate
+        if not drop <= limits.auc_drop:
+            faults.append(f"the AUC dropped by {drop:.5f}; at most {limits.auc_drop} is allowed")
+    if validation.accuracy_reference is not None and validation.accuracy_exported is not None:
+        ratio = validation.accuracy_exported / max(validation.accuracy_reference, 1e-9)
+        if not ratio >= limits.accuracy_ratio:
+            faults.append(f"accuracy is {ratio:.4f} of the original's; at least {limits.accuracy_ratio} is needed")
+    return faults
+
+
+def _flip_faults(agreement: Comparison, limits: Limits) -> list[str]:
+    faults: list[str] = []
+    if agreement.images < limits.agreement_images:
+        faults.append(f"agreement was measured on {agreement.images} images; at least {limits.agreement_images} needed")
+    for flips in agreement.flips:
+        share = flips.positive_to_negative / max(agreement.images, 1)
+        if not share <= limits.positive_to_negative_share:
+            faults.append(
+                f"{flips.positive_to_negative} of {agreement.images} images ({share:.2%}) became negative at operating "
+                f"point {flips.operating_point}; at most {limits.positive_to_negative_share:.2%} is allowed"
+            )
+    return faults
