@@ -37,7 +37,7 @@ POINT = OperatingPoint(
 MEMBER = Member(
     name="net",
     input=Input(name="image", dtype="uint8", height=224, width=224, channels=3),
-    resize=Resize(kernel="pillow-bilinear", pass_order="horizontal-first", aspect="squash"),  # noqa: S106 - the order of two passes
+    resize=Resize(kernel="pillow-bilinear", pass_order="horizontal-first", aspect="squash"),
     normalization=Normalization(
         channel_order="rgb", mean=(103.939, 116.779, 123.68), scale=(1.0, 1.0, 1.0), folded=True
     ),

@@ -34,4 +34,6 @@ def decode_array(pixels: "NDArray[np.generic]", max_pixels: int) -> Radiograph:
         return Radiograph(np.ascontiguousarray(pixels, np.uint8), "array/gray")
     red, green, blue = np.moveaxis(pixels.astype(np.uint32), 2, 0)
     gray = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16  # Pillow's "L", as training used
-    return Radiograph(gray.astype(np.uint8), "array/rgb", notes=(Note("colour_converted", "the array is RGB; converted to gray"),))
+    return Radiograph(
+        gray.astype(np.uint8), "array/rgb", notes=(Note("colour_converted", "the array is RGB; converted to gray"),)
+    )

@@ -70,7 +70,6 @@ class QuantizationPlan(_Strict):
         images: how many quantization-calibration images, balanced over the classes.
         seed: which images are drawn.
         reduce_range: 7-bit weights; without them, CPUs without VNNI saturate.
-        bias_correction: take back each Conv's mean shift, measured on the same images.
         float_layers: names of nodes left in float.
     """
 
@@ -79,8 +78,15 @@ class QuantizationPlan(_Strict):
     images: Annotated[int, Meta(ge=1)]
     seed: int = 0
     reduce_range: bool = True
-    bias_correction: bool = True
     float_layers: tuple[str, ...] = ()
+
+
+class LabelledData(_Strict):
+    """Names of the labelled sets, and how many images agreement is measured on where no set is given for it."""
+
+    validation: Name
+    agreement: Name
+    agreement_images: Annotated[int, Meta(ge=1)] = 2500
 
 
 class GoldenPlan(_Strict):
@@ -90,17 +96,16 @@ class GoldenPlan(_Strict):
 
 
 class Recipe(_Strict):
-    """A whole recipe. `labels` in the order of the network's outputs; `validation_data` names the validation images."""
+    """A whole recipe. `labels` in the order of the network's outputs."""
 
     recipe_version: Literal[1]
     labels: Annotated[tuple[Name, ...], Meta(min_length=2)]
     positive_labels: Annotated[tuple[Name, ...], Meta(min_length=1)]
     default_operating_point: Name
-    validation_data: Name
-    agreement_data: Name
     temperature: Annotated[float, Meta(gt=0)] | None = None
     model: Model
     training_data: TrainingData
+    data: LabelledData
     rendering: Rendering
     input: Input
     resize: Resize

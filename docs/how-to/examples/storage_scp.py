@@ -58,15 +58,19 @@ class Store:
                     os.fsync(copy.fileno())
             Path(copy.name).replace(self.inbox / name)
             sync_folder(self.inbox)
-        except OSError as error:
-            log.error("an image was not stored: %s", error.strerror)  # noqa: TRY400 - a traceback says no more
+        except Exception as error:  # noqa: BLE001 - whatever it is, the sender must keep the image
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            log.error("an image was not stored: %s", reason)  # noqa: TRY400 - a traceback may quote tags
             return OUT_OF_RESOURCES
         self.waiting.put(self.inbox / name)
         return SUCCESS
 
     def classify(self, classifier: cxr_edge.Classifier) -> None:
         """Work until told to stop. An image leaves the inbox when its row is on the disk, so none is ever lost."""
-        with self.rows.open("ab") as rows:
+        with self.rows.open("ab+") as rows:
+            if rows.tell():
+                rows.seek(-1, os.SEEK_END)
+                rows.write(b"" if rows.read() == b"\n" else b"\n")  # a power cut tore the last row
             while not self.stopping.is_set():
                 try:
                     path = self.waiting.get(timeout=0.5)
@@ -94,7 +98,7 @@ def sync_folder(folder: Path) -> None:
 def keep_patients_out_of_logs() -> None:
     """No identifiers, and none of the UIDs and element values that the libraries' warnings quote."""
     _config.LOG_REQUEST_IDENTIFIERS = _config.LOG_RESPONSE_IDENTIFIERS = False
-    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
 
