@@ -14,7 +14,7 @@ from cxr_edge.modelfile import packaged_models, read_model
 from cxr_edge.preprocess import pillow_arithmetic_matches
 
 PACKAGES = (
-    "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "pylibjpeg-rle", "opencv-python-headless", "msgspec",
+    "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "opencv-python-headless", "msgspec",
 )  # fmt: skip
 ONNXRUNTIME_WHEELS = (
     "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm",

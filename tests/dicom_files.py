@@ -32,9 +32,9 @@ def gradient(rows: int = 40, columns: int = 56, bits: int = 12, *, signed: bool 
     share = (row / (rows - 1) + column / (columns - 1)) / 2
     values = np.rint(share * ((1 << bits) - 1)).astype(np.int64)
     values[::3, ::5] = (values[::3, ::5] * 7) % (1 << bits)
-    if signed:
-        return (values - (1 << (bits - 1))).astype(np.int8 if bits <= 8 else np.int16)
-    return values.astype(np.uint8 if bits <= 8 else np.uint16)
+    low = 1 << (bits - 1) if signed else 0
+    samples: Samples = (values - low).astype(f"{'i' if signed else 'u'}{1 if bits <= 8 else 2}")
+    return samples
 
 
 def make_dataset(samples: Samples, bits_stored: int = 12, **attributes: Any) -> FileDataset:
@@ -63,7 +63,7 @@ def make_dataset(samples: Samples, bits_stored: int = 12, **attributes: Any) -> 
     meta.MediaStorageSOPClassUID = UID(CR_STORAGE)
     meta.MediaStorageSOPInstanceUID = UID(SOP_INSTANCE)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(None, {}, file_meta=meta, preamble=bytes(128))
+    dataset = FileDataset(io.BytesIO(), {}, file_meta=meta, preamble=bytes(128))
     for keyword, value in {**values, **attributes}.items():
         if value is not None:
             dataset.add(DataElement(keyword, dictionary_VR(keyword), value, validation_mode=IGNORE))
@@ -84,7 +84,9 @@ def to_bytes(dataset: FileDataset, transfer_syntax: str | None = None) -> bytes:
     if not uid.is_little_endian and dataset.BitsAllocated == 16:
         dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
     stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True, little_endian=uid.is_little_endian, implicit_vr=uid.is_implicit_VR)
+    dataset.save_as(
+        stream, enforce_file_format=True, little_endian=uid.is_little_endian, implicit_vr=uid.is_implicit_VR
+    )
     return stream.getvalue()
 
 
@@ -113,10 +115,10 @@ def make_lut(first: int, entries: list[int], bits: int = 16) -> Sequence:
 
 def rle_frame(samples: Samples) -> bytes:
     """One frame in RLE Lossless, by pydicom's own encoder."""
-    from pydicom.pixels import get_encoder
+    from pydicom.pixels.encoders.base import get_encoder
 
     bits = 8 * samples.dtype.itemsize
-    return get_encoder(RLELossless).encode(
+    encoded: bytes = get_encoder(RLELossless).encode(
         samples.tobytes(),
         rows=samples.shape[0],
         columns=samples.shape[1],
@@ -129,6 +131,7 @@ def rle_frame(samples: Samples) -> bytes:
         planar_configuration=0,
         encoding_plugin="pydicom",
     )
+    return encoded
 
 
 def _jpeg_lossless(predictor: int) -> Callable[[Samples], bytes]:

@@ -55,7 +55,7 @@ def test_ybr_full(rgb: NDArray[np.uint8]) -> None:
     assert np.abs(radiograph.pixels.astype(int) - pillow_l(rgb)).max() <= 2  # YBR itself is rounded
 
 
-def test_jpeg_baseline_in_colour(rgb: NDArray[np.uint8]) -> None:
+def test_jpeg_baseline_in_colour() -> None:
     smooth = np.repeat(gradient(32, 40, 8)[..., None], 3, axis=2)
     smooth[..., 0] //= 2
     frame = bytes(imagecodecs.jpeg8_encode(smooth, level=95, subsampling="422"))

@@ -110,6 +110,17 @@ def test_codestream_without_its_end_is_truncated_though_the_file_is_whole() -> N
     assert "ends early" in message
 
 
+def test_file_cut_inside_a_sequence() -> None:
+    item = Dataset()
+    item.CodeMeaning = "Felis catus"
+    data = make_file(PatientSpeciesCodeSequence=Sequence([item]))
+    start = data.index(b"\x08\x00\x16\x00UI")
+    opened = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
+    assert refusal(data[:start] + opened + data[start : data.index(b"Felis")])[0] is Reason.TRUNCATED
+
+
 def test_file_cut_inside_the_prefix() -> None:
     assert refusal(bytes(128) + b"DIC")[0] is Reason.TRUNCATED
 
@@ -128,13 +139,13 @@ def test_jpeg_header_that_lies_is_refused_before_decoding(monkeypatch: pytest.Mo
     assert message == "the compressed frame is 65500 x 65500; Rows x Columns is 40 x 56"
 
 
-@pytest.mark.parametrize("boxed", [False, True])
-def test_jpeg_2000_header_that_lies_is_refused_before_decoding(boxed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", ["codestream", "boxed"])
+def test_jpeg_2000_header_that_lies_is_refused_before_decoding(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = gradient()
     frame = LOSSLESS_ENCODERS[JPEG_2000](samples)
     bomb = bytearray(frame)
     struct.pack_into(">II", bomb, 8, 60000, 60000)
-    if boxed:  # a decoy in a box that decoders skip
+    if layout == "boxed":  # a decoy in a box that decoders skip
         decoy = struct.pack(">I4s", 8 + len(frame[:64]), b"xml ") + frame[:64]
         bomb = bytearray(b"\0\0\0\x0cjP  \r\n\x87\n" + decoy + struct.pack(">I4s", 0, b"jp2c") + bytes(bomb))
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda _: pytest.fail("was decoded"))
@@ -175,7 +186,9 @@ def test_deflated_data_set_that_is_cut() -> None:
 
 
 def test_nesting_without_end() -> None:
-    item = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+    item = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
+        "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF
+    )
     data = make_file()
     start = data.index(b"\x08\x00\x16\x00UI")
     assert refusal(data[:start] + item * 5000 + data[start:])[0] is Reason.MALFORMED
@@ -187,6 +200,14 @@ def test_millions_of_empty_elements() -> None:
     many = struct.pack("<HH2sH", 0x0008, 0x0008, b"CS", 0) * 20_000
     assert refusal(data[:start] + many + data[start:], DecodeLimits(reads=10_000))[0] is Reason.TOO_LARGE
     assert decode(data[:start] + many + data[start:], RENDERING).pixels.shape == (40, 56)
+
+
+def test_millions_of_empty_items() -> None:
+    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) * 40_000
+    data = make_file()
+    start = data.index(b"\x08\x00\x16\x00UI")
+    sequence = struct.pack("<HH2sHI", 0x0008, 0x0006, b"SQ", 0, 0xFFFFFFFF) + items
+    assert refusal(data[:start] + sequence + data[start:], DecodeLimits(reads=10_000))[0] is Reason.TOO_LARGE
 
 
 def test_file_larger_than_the_cap() -> None:
@@ -235,7 +256,8 @@ def test_implicit_data_set_that_says_explicit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preamble", "code"), [(b"MZ\x90", "preamble_executable"), (b"\x7fELF", "preamble_executable"), (b"II*\0", "preamble_tiff")]
+    ("preamble", "code"),
+    [(b"MZ\x90", "preamble_executable"), (b"\x7fELF", "preamble_executable"), (b"II*\0", "preamble_tiff")],
 )
 def test_polyglot_preamble_is_noted(preamble: bytes, code: str) -> None:
     data = make_file()
@@ -334,7 +356,7 @@ def test_coded_species() -> None:
 def test_sop_class_decides_nothing() -> None:
     secondary_capture = "1.2.840.10008.5.1.4.1.1.7"
     assert decode(make_file(SOPClassUID=secondary_capture), RENDERING).notes == ()
-    assert CR_STORAGE != secondary_capture
+    assert secondary_capture != CR_STORAGE
 
 
 # -- a caller's data set ---------------------------------------------------------------------------------------------

@@ -107,9 +107,11 @@ def test_exif_orientation(orientation: int, file_format: str) -> None:
     np.testing.assert_array_equal(ignored.pixels, as_training_read_it(data))
     turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("L")
     np.testing.assert_array_equal(applied.pixels, np.asarray(turned))
-    assert "exif_orientation_ignored" in {note.code for note in ignored.notes}
     assert "exif_orientation_applied" in {note.code for note in applied.notes}
-    assert applied.rendering == f"{ignored.rendering}+exif"
+    assert applied.rendering.endswith("+exif")
+    # Pillow turns TIFF while loading it, so training did too
+    assert ignored.rendering.endswith("+exif") == (file_format == "TIFF")
+    assert ("exif_orientation_ignored" in {note.code for note in ignored.notes}) == (file_format != "TIFF")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_truncated(file_format: str) -> None:
     data = encode(colours("RGB"), file_format)
     reasons = {refusal(data[: len(data) * share // 10])[0] for share in range(2, 10)}
     assert reasons <= {Reason.TRUNCATED, Reason.MALFORMED, Reason.DECODE_FAILED}
-    assert refusal(data[: len(data) * 3 // 4])[0] in ({Reason.TRUNCATED} if file_format != "WEBP" else reasons)
+    assert refusal(data[: len(data) * 3 // 4])[0] is Reason.TRUNCATED
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dicom_files import RENDERING, compressed, gradient, make_dataset, make_file, make_lut, to_bytes
+from dicom_files import RENDERING, Samples, compressed, gradient, make_dataset, make_file, make_lut, to_bytes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_edge.decode import decode
-from cxr_edge.decode.rendering import GrayscaleTransform, Rescale, StoredValues, Window, render
+from cxr_edge.decode.rendering import GrayscaleTransform, Rescale, StoredValues, VoiFunction, Window, render
 from cxr_edge.errors import InputError, Reason
 from cxr_edge.types import Radiograph
 
@@ -38,33 +38,34 @@ def window_of_the_standard(value: float, center: float, width: float, function: 
     return ((value - (center - 0.5)) / (width - 1) + 0.5) * 255
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    bits=st.integers(8, 16),
-    signed=st.booleans(),
-    center=st.integers(-5000, 5000),
-    width=st.integers(1, 9000),
-    function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
-    rescale=st.sampled_from([(1.0, 0.0), (2.0, -1024.0), (0.25, 10.0), (-1.0, 4095.0)]),
-    inverted=st.booleans(),
-)
-def test_window_is_the_standards_within_rounding(
-    bits: int, signed: bool, center: int, width: int, function: Any, rescale: tuple[float, float], inverted: bool
-) -> None:
+@st.composite
+def windowed(draw: st.DrawFn) -> tuple[Samples, GrayscaleTransform, Rescale, Window]:
+    """Stored values, and a transform of a rescale and a window."""
+    bits, signed = draw(st.integers(8, 16)), draw(st.booleans())
     samples = gradient(16, 32, bits, signed=signed)
-    transform = GrayscaleTransform(
-        stored=StoredValues(
-            bits_allocated=8 * samples.dtype.itemsize, bits_stored=bits, high_bit=bits - 1, signed=signed, clamp=False
-        ),
-        modality=Rescale(slope=rescale[0], intercept=rescale[1]),
-        voi=Window(center=center, width=width, function=function),
-        padding=None,
-        inverted=inverted,
+    slope, intercept = draw(st.sampled_from([(1.0, 0.0), (2.0, -1024.0), (0.25, 10.0), (-1.0, 4095.0)]))
+    rescale = Rescale(slope=slope, intercept=intercept)
+    function: VoiFunction = draw(st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
+    window = Window(center=draw(st.integers(-5000, 5000)), width=draw(st.integers(1, 9000)), function=function)
+    stored = StoredValues(
+        bits_allocated=8 * samples.dtype.itemsize, bits_stored=bits, high_bit=bits - 1, signed=signed, clamp=False
     )
+    inverted = draw(st.booleans())
+    transform = GrayscaleTransform(stored=stored, modality=rescale, voi=window, padding=None, inverted=inverted)
+    return samples, transform, rescale, window
+
+
+@settings(max_examples=150, deadline=None)
+@given(windowed())
+def test_window_is_the_standards_within_rounding(
+    case: tuple[Samples, GrayscaleTransform, Rescale, Window],
+) -> None:
+    samples, transform, rescale, window = case
     pixels, _, _ = render(samples, transform)
     for stored, gray in zip(samples.ravel().tolist(), pixels.ravel().tolist(), strict=True):
-        expected = window_of_the_standard(rescale[0] * stored + rescale[1], center, width, function)
-        expected = 255 - expected if inverted else expected
+        modality_value = rescale.slope * stored + rescale.intercept
+        expected = window_of_the_standard(modality_value, window.center, window.width, window.function)
+        expected = 255 - expected if transform.inverted else expected
         assert gray in {math.floor(expected - 1e-6), math.floor(expected + 1e-6)}
 
 
@@ -114,7 +115,7 @@ def test_an_image_of_padding_alone_is_still_an_image() -> None:
         ("MONOCHROME1", "INVERSE", True),  # never both: a real Fuji CR says so
     ],
 )
-def test_polarity(photometric: str, shape: str | None, inverted: bool) -> None:
+def test_polarity(photometric: str, shape: str | None, inverted: bool) -> None:  # noqa: FBT001 - a table's column
     samples = np.array([[0, 4095]], np.uint16)
     radiograph = rendered(samples=samples, PhotometricInterpretation=photometric, PresentationLUTShape=shape)
     assert radiograph.pixels.tolist() == ([[255, 0]] if inverted else [[0, 255]])
@@ -134,7 +135,9 @@ def test_inversion_after_a_modality_lut_depends_on_the_luts_range_not_on_bits_st
 
 def test_modality_comes_before_voi() -> None:
     samples = np.array([[0, 1, 2, 3]], np.uint16)
-    radiograph = rendered(samples=samples, ModalityLUTSequence=make_lut(1, [0, 100, 255]), WindowCenter=128, WindowWidth=256)
+    radiograph = rendered(
+        samples=samples, ModalityLUTSequence=make_lut(1, [0, 100, 255]), WindowCenter=128, WindowWidth=256
+    )
     np.testing.assert_array_equal(radiograph.pixels, [[0, 0, 100, 255]])
     radiograph = rendered(samples=samples, RescaleSlope=50, RescaleIntercept=10, WindowCenter=128, WindowWidth=256)
     np.testing.assert_array_equal(radiograph.pixels, [[10, 60, 110, 160]])
@@ -142,7 +145,9 @@ def test_modality_comes_before_voi() -> None:
 
 def test_voi_lut_goes_before_the_window_and_ends_clamp() -> None:
     samples = np.array([[0, 5, 6, 7, 4095]], np.uint16)
-    radiograph = rendered(samples=samples, VOILUTSequence=make_lut(5, [10, 2048, 4095], 12), WindowCenter=1, WindowWidth=2)
+    radiograph = rendered(
+        samples=samples, VOILUTSequence=make_lut(5, [10, 2048, 4095], 12), WindowCenter=1, WindowWidth=2
+    )
     assert radiograph.rendering == "ps3.3-c11-floor8/voi-lut"
     np.testing.assert_array_equal(radiograph.pixels, [[0, 0, 127, 255, 255]])
 

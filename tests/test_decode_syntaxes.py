@@ -4,7 +4,7 @@ import imagecodecs
 import numpy as np
 import pytest
 from dicom_files import LOSSLESS_ENCODERS, NATIVE, RENDERING, compressed, gradient, make_dataset, make_file, to_bytes
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from cxr_edge.decode import available_codecs, decode

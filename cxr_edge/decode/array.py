@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxr_edge.decode.colour import luma
 from cxr_edge.errors import InputError, Reason
 from cxr_edge.types import Note, Radiograph
 
@@ -32,8 +33,5 @@ def decode_array(pixels: "NDArray[np.generic]", max_pixels: int) -> Radiograph:
         raise InputError(Reason.TOO_LARGE, message)
     if not is_colour:
         return Radiograph(np.ascontiguousarray(pixels, np.uint8), "array/gray")
-    red, green, blue = np.moveaxis(pixels.astype(np.uint32), 2, 0)
-    gray = (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16  # Pillow's "L", as training used
-    return Radiograph(
-        gray.astype(np.uint8), "array/rgb", notes=(Note("colour_converted", "the array is RGB; converted to gray"),)
-    )
+    note = Note("colour_converted", "the array is RGB; converted to gray")
+    return Radiograph(luma(pixels.view(np.uint8)), "array/rgb", notes=(note,))

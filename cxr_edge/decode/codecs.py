@@ -21,7 +21,8 @@ RLE: Final = "1.2.840.10008.1.2.5"
 _JPEG: Final = "imagecodecs jpeg8"
 _JPEG_LS: Final = "imagecodecs jpegls"
 _JPEG_2000: Final = "imagecodecs jpeg2k"
-_HTJ2K: Final = "imagecodecs htj2k"
+# imagecodecs' htj2k (OpenJPH) is twice as fast, but returns unwritten memory as an image when a codestream is broken
+_HTJ2K: Final = "imagecodecs jpeg2k"
 
 # Transfer syntax UID (PS3.6 A-1) -> the fastest decoder that is exact
 _DECODER_NAMES: Final[dict[str, str]] = {

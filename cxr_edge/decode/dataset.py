@@ -49,11 +49,16 @@ class _CountedReader(io.BytesIO):
     def __init__(self, data: bytes, reads: int) -> None:
         super().__init__(data)
         self._left = reads
+        self.too_many = InputError(Reason.TOO_LARGE, "the data set has more elements than DecodeLimits.reads allows")
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._left < 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
-        if self._left < 0:
-            raise InputError(Reason.TOO_LARGE, "the data set holds more elements than DecodeLimits.reads allows")
+        if self.is_exhausted:
+            raise self.too_many
         return super().read(size)
 
 
@@ -180,6 +185,12 @@ def _read_elements(
                 return elements
     except EOFError:
         raise InputError(Reason.TRUNCATED, f"the file ends inside an element, after {len(data)} bytes") from None
+    except OSError:  # pydicom wraps what its file raises inside a sequence
+        if stream.is_exhausted:
+            raise stream.too_many from None
+        if stream.tell() >= len(data):
+            raise InputError(Reason.TRUNCATED, f"the file ends inside a sequence, after {len(data)} bytes") from None
+        raise InputError(Reason.MALFORMED, "a sequence is broken, or nested too deeply") from None
     if 0 < len(data) - end < _ELEMENT_HEADER and any(data[end:]):
         raise InputError(Reason.TRUNCATED, f"the file ends inside an element's header, after {len(data)} bytes")
     return elements

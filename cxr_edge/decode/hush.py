@@ -11,7 +11,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _inside: ContextVar[bool] = ContextVar("cxr_edge_decode_hushed", default=False)
-_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "PIL", "PIL.TiffImagePlugin")
+_LOGGERS = (
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.utils",
+    "PIL.Image",
+    "PIL.ImageFile",
+    "PIL.PngImagePlugin",
+    "PIL.TiffImagePlugin",
+)
 
 
 class _WhileHushed(type):

@@ -5,6 +5,8 @@ through its colours, alpha dropped, CMYK through RGB. Deeper samples have no def
 """
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,6 +30,7 @@ _PNG_DEPTH_AT: Final = 24
 _TIFF_BITS_PER_SAMPLE: Final = 258
 _EXIF_ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = 1
+_TURNED: Final = Note("exif_orientation_applied", "the image was turned as its EXIF orientation says")
 
 
 def decode_image(
@@ -46,13 +49,15 @@ def decode_image(
             _check_size(*image.size, limits)
             _check(image, data, file_format)
         with foreign(Reason.DECODE_FAILED, f"the {file_format.value} cannot be decoded"):
+            turned_on_loading = file_format is FileFormat.TIFF and _orientation(image) != _UPRIGHT
             _load(image)
             notes = _notes(image)
-            orientation = image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT)
-            gray = _to_gray(image)
-            name = f"{rendering.colour}/{image.mode.lower()}"
-            if orientation != _UPRIGHT:
-                gray, name = _orient(gray, orientation, rendering, name, notes)
+            gray, name = _to_gray(image), f"{rendering.colour}/{image.mode.lower()}"
+            if turned_on_loading:  # by Pillow: whatever training did with other formats, TIFF came to it so
+                notes.append(_TURNED)
+                name = f"{name}+exif"
+            elif _orientation(image) != _UPRIGHT:
+                gray, name = _orient(gray, _orientation(image), rendering, name, notes)
             pixels = np.array(gray, dtype=np.uint8)
     return Radiograph(pixels=pixels, rendering=name, source=Source(path=path), tags=None, notes=tuple(notes))
 
@@ -61,13 +66,16 @@ def _open(data: bytes, file_format: FileFormat) -> "Image.Image":
     from PIL import Image
 
     try:
-        return Image.open(io.BytesIO(data), formats=[file_format.value])
+        with _truncation():
+            return Image.open(io.BytesIO(data), formats=[file_format.value])
     except Image.DecompressionBombError:
         raise InputError(Reason.TOO_LARGE, "the image is larger than any radiograph") from None
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """Return (columns, rows) of a WebP file's canvas (RFC 9649 2.5 to 2.7)."""
+    """Return (columns, rows) of a WebP file's canvas (RFC 9649 2.4 to 2.7)."""
+    if len(data) < 8 + int.from_bytes(data[4:8], "little"):
+        raise InputError(Reason.TRUNCATED, "the file ends early")
     kind = data[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -116,12 +124,23 @@ def _bits_per_sample(image: "Image.Image", data: bytes, file_format: FileFormat)
 
 
 def _load(image: "Image.Image") -> None:
-    try:
+    with _truncation():
         image.load()
+
+
+@contextmanager
+def _truncation() -> Iterator[None]:
+    """Pillow says so in its message only."""
+    try:
+        yield
     except OSError as error:
         if "truncated" in str(error).lower():
-            raise InputError(Reason.TRUNCATED, "the image data end early") from None
+            raise InputError(Reason.TRUNCATED, "the file ends early") from None
         raise
+
+
+def _orientation(image: "Image.Image") -> int:
+    return int(image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT))
 
 
 def _notes(image: "Image.Image") -> list[Note]:
@@ -146,6 +165,6 @@ def _orient(
     if rendering.exif_orientation == "ignore":
         notes.append(Note("exif_orientation_ignored", "the EXIF orientation is not upright; the model ignores it"))
         return gray, name
-    notes.append(Note("exif_orientation_applied", "the image was turned as its EXIF orientation says"))
+    notes.append(_TURNED)
     gray.getexif()[_EXIF_ORIENTATION] = orientation
     return ImageOps.exif_transpose(gray), f"{name}+exif"

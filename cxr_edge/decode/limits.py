@@ -20,4 +20,4 @@ class DecodeLimits:
     file_bytes: int = 512 * 2**20
     pixels: int = 64 * 2**20
     inflated_bytes: int = 192 * 2**20
-    reads: int = 500_000
+    reads: int = 100_000

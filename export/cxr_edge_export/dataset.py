@@ -1,4 +1,4 @@
-"""Labelled folders of radiographs: which images there are, whose they are, and their tensors by the runtime's own road."""
+"""Labelled folders of radiographs: which images, whose they are, and their tensors by the runtime's own road."""
 
 import hashlib
 import re

@@ -63,7 +63,7 @@ def _draw(phantom: _Phantom) -> "NDArray[np.uint8]":
 
 
 def _png(pixels: "NDArray[np.uint8]") -> bytes:
-    from PIL import Image  # noqa: PLC0415 - on use
+    from PIL import Image
 
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", optimize=True)

@@ -94,15 +94,15 @@ def add_activation_map(model: onnx.ModelProto, labels: int) -> bool:
         kernel = np.concatenate([np.zeros_like(kernel), kernel], axis=1)  # one sigmoid: softmax over (0, z)
     weights = np.ascontiguousarray(kernel.T[:, :, np.newaxis, np.newaxis])
     graph.initializer.append(numpy_helper.from_array(weights, f"{TAIL}/activation_map/kernel"))
-    graph.node.append(_node("Conv", [features, f"{TAIL}/activation_map/kernel"], f"{TAIL}/activation_map"))
-    graph.node.append(_node("Transpose", [f"{TAIL}/activation_map"], ACTIVATION_MAP, perm=[0, 2, 3, 1]))
+    graph.node.append(_node("Conv", [features, f"{TAIL}/activation_map/kernel"], f"{TAIL}/activation_map/nchw"))
+    graph.node.append(_node("Transpose", [f"{TAIL}/activation_map/nchw"], ACTIVATION_MAP, perm=[0, 2, 3, 1]))
     shape = ["N", None, None, labels]
     graph.output.append(helper.make_tensor_value_info(ACTIVATION_MAP, TensorProto.FLOAT, shape))
     return True
 
 
 def tail_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that stay float: normalization, activation map, and all behind the last convolution's pooling."""
+    """Names of the nodes that stay float: normalization, activation map, and all from the global pooling on."""
     names = [node.name for node in graph.node if node.name.startswith((f"{NORMALIZATION}/", f"{TAIL}/"))]
     behind = {"GlobalAveragePool", "ReduceMean", "Gemm", "MatMul", "Softmax", "Sigmoid"}
     reached: set[str] = set()

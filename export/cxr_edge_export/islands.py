@@ -1,4 +1,4 @@
-"""Looking at the graph that onnxruntime really runs: a convolution left in float is slow, and one nobody expected wrong."""
+"""Looking at the graph that onnxruntime really runs: an unexpected float convolution is slow, and not what was meant."""
 
 import tempfile
 from collections import Counter
@@ -14,7 +14,7 @@ _FLOAT_CONVOLUTIONS = ("Conv", "FusedConv", "NhwcFusedConv")
 
 def optimized_operators(model: onnx.ModelProto) -> "Counter[str]":
     """Operator -> how often, in the graph after onnxruntime's optimizer for this machine's CPU."""
-    import onnxruntime  # noqa: PLC0415 - on use
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

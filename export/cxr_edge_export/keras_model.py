@@ -44,7 +44,7 @@ def load_model(path: Path) -> SourceModel:
         EnvironmentUnusable: the file was saved by Keras 2 and needs tf_keras, which is not installed.
     """
     if path.is_dir():
-        from cxr_edge_export.saved_model import load_saved_model  # noqa: PLC0415 - TensorFlow on use
+        from cxr_edge_export.saved_model import load_saved_model
 
         return load_saved_model(path, _sha256(path))
     if not path.is_file():
@@ -59,7 +59,7 @@ def load_model(path: Path) -> SourceModel:
 def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras model, of Keras 3 or tf_keras
     """Keras 3 first; what Keras 2 saved and Keras 3 cannot read goes to tf_keras."""
     _quiet_tensorflow()
-    import keras  # noqa: PLC0415 - three seconds
+    import keras
 
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -71,7 +71,7 @@ def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras mode
     if importlib.util.find_spec("tf_keras") is None:
         message = f"the model was saved by Keras {version} and needs tf_keras: pip install --no-deps 'tf-keras~=2.21.0'"
         raise EnvironmentUnusable(message)
-    import tf_keras  # noqa: PLC0415 - on use, rarely installed
+    import tf_keras
 
     try:
         return tf_keras.models.load_model(path, compile=False, safe_mode=True)
@@ -81,7 +81,7 @@ def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras mode
 
 
 def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _load_keras
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         message = f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; need one of each"
@@ -91,7 +91,7 @@ def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _l
         return np.asarray(model.predict(tensors, batch_size=BATCH, verbose=0), np.float32)
 
     def trace(name: str, shape: tuple[int, int, int]) -> Any:  # noqa: ANN401 - an onnx.ModelProto
-        from cxr_edge_export.onnx_float import OPSET, tf2onnx_module  # noqa: PLC0415
+        from cxr_edge_export.onnx_float import OPSET, tf2onnx_module
 
         signature = [tf.TensorSpec([None, *shape], tf.float32, name=name)]
         return tf2onnx_module().convert.from_keras(model, input_signature=signature, opset=OPSET)[0]

@@ -57,7 +57,7 @@ def hdf5_config(path: Path) -> tuple[dict[str, Any], str]:
     Raises:
         ModelError: not such a file, or one with weights alone.
     """
-    import h5py  # noqa: PLC0415 - on use
+    import h5py
 
     try:
         with h5py.File(path, "r") as file:

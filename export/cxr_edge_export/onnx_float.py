@@ -23,8 +23,8 @@ def tf2onnx_module() -> ModuleType:
     """tf2onnx, imported quietly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy aliases that it still tries; nothing a user could change
-        import tf2onnx  # noqa: PLC0415 - brings TensorFlow
-        import tf2onnx.convert  # noqa: PLC0415
+        import tf2onnx
+        import tf2onnx.convert
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     return tf2onnx
 

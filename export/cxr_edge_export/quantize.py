@@ -1,4 +1,4 @@
-"""Float ONNX -> static QDQ INT8 by onnxruntime's quantizer: activations U8, weights S8 per channel, the tail in float."""
+"""Float ONNX -> static QDQ INT8 by onnxruntime's quantizer: activations U8, weights S8 per channel, a float tail."""
 
 import contextlib
 import io
@@ -24,12 +24,12 @@ STRIDE = 16  # images whose activations are held at once: some 100 MB each
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Batch normalization folded into the convolutions, constants folded, shapes inferred: what quantization starts from.
+    """Batch normalization and constants folded, shapes inferred: what quantization starts from.
 
     Raises:
         ModelError: onnxruntime refuses the graph.
     """
-    from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415 - half a second
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder, _quiet():
         target = Path(folder) / "simplified.onnx"
@@ -58,7 +58,7 @@ def quantize(
     Raises:
         ModelError: onnxruntime refuses the graph, or a node named in `plan.float_layers` does not exist.
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static  # noqa: PLC0415
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     names = {node.name for node in model.graph.node}
     unknown = sorted(set(plan.float_layers) - names)
@@ -90,7 +90,7 @@ def quantize(
 
 
 def _ranges(plan: QuantizationPlan) -> tuple[Any, dict[str, Any]]:
-    from onnxruntime.quantization import CalibrationMethod  # noqa: PLC0415
+    from onnxruntime.quantization import CalibrationMethod
 
     match plan.ranges:
         case "minmax":
@@ -105,7 +105,7 @@ def _ranges(plan: QuantizationPlan) -> tuple[Any, dict[str, Any]]:
 
 def _reader(name: str, images: "Sequence[NDArray[Any]]", progress: Callable[[int], None]) -> Any:  # noqa: ANN401
     """An onnxruntime CalibrationDataReader over tensors, one image at a time."""
-    from onnxruntime.quantization import CalibrationDataReader  # noqa: PLC0415
+    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:

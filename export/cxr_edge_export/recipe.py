@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from cxr_edge.contract import Input as ContractInput
 from cxr_edge.contract import (
     IntendedUse,
     Limits,
@@ -18,7 +19,6 @@ from cxr_edge.contract import (
     Resize,
     TrainingData,
 )
-from cxr_edge.contract import Input as ContractInput
 from cxr_edge.contract.schema import Name, Share, Size
 from cxr_edge.errors import UsageError
 
@@ -27,7 +27,7 @@ class _Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the recipe; a key nobody reads could be the one that mattered."""
 
 
-class Model(_Strict):
+class Model(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Identity of the model: name, semantic version, licence of the weights."""
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -35,7 +35,7 @@ class Model(_Strict):
     licence: Name
 
 
-class Input(_Strict):
+class Input(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The input tensor: [N, height, width, channels]."""
 
     name: Name = "image"
@@ -44,7 +44,7 @@ class Input(_Strict):
     channels: Literal[1, 3]
 
 
-class OperatingPointRule(_Strict):
+class OperatingPointRule(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a threshold is found on the Keras scores of the validation images.
 
     Attributes:
@@ -61,7 +61,7 @@ class OperatingPointRule(_Strict):
     reason: str = ""
 
 
-class QuantizationPlan(_Strict):
+class QuantizationPlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the graph is quantized (see `cxr_edge.contract.Quantization`).
 
     Attributes:
@@ -81,7 +81,7 @@ class QuantizationPlan(_Strict):
     float_layers: tuple[str, ...] = ()
 
 
-class LabelledData(_Strict):
+class LabelledData(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Names of the labelled sets, and how many images agreement is measured on where no set is given for it."""
 
     validation: Name
@@ -89,13 +89,13 @@ class LabelledData(_Strict):
     agreement_images: Annotated[int, Meta(ge=1)] = 2500
 
 
-class GoldenPlan(_Strict):
+class GoldenPlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """By how much a probability of a golden case may differ on another CPU."""
 
     tolerance: Share
 
 
-class Recipe(_Strict):
+class Recipe(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole recipe. `labels` in the order of the network's outputs."""
 
     recipe_version: Literal[1]
@@ -195,7 +195,8 @@ def _refuse_contradictions(recipe: Recipe) -> None:
         fault = f"default_operating_point {recipe.default_operating_point!r} is not among {names}"
     for rule in recipe.operating_points:
         if (rule.value is None) != (rule.rule == "youden"):
-            fault = f"operating point {rule.name}: rule {rule.rule} {'needs a' if rule.value is None else 'has no'} value"
+            needed = "needs a" if rule.value is None else "takes no"
+            fault = f"operating point {rule.name}: rule {rule.rule} {needed} value"
     plan = recipe.quantization
     if (plan.percentile is not None) != (plan.ranges == "percentile"):
         fault = 'quantization.percentile goes with ranges = "percentile" and with nothing else'

@@ -30,32 +30,34 @@ class Classifier:
     process: "subprocess.Popen[bytes] | None" = None
 
     def classify(self, dicom: bytes) -> bytes:
-        """The JSON row of a DICOM file. Raises OSError when the process died over it."""
+        """The JSON row of a DICOM file. Raises BrokenPipeError when the process died over it."""
         if self.process is None or self.process.poll() is not None:
-            self.process = self.start()
-        process = self.process
-        process.stdin.write(struct.pack(">Q", len(dicom)) + dicom)
-        process.stdin.flush()
-        row = process.stdout.readline()
+            self.start()
+        try:
+            self.process.stdin.write(struct.pack(">Q", len(dicom)) + dicom)
+            self.process.stdin.flush()
+            row = self.process.stdout.readline()
+        except OSError:
+            row = b""
         if not row.endswith(b"\n"):
             self.stop()
             raise BrokenPipeError
         return row
 
-    def start(self) -> "subprocess.Popen[bytes]":
+    def start(self) -> None:
         """Start and wait until the model is loaded."""
-        process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - set by the admin
-        if not (hello := process.stdout.readline()):
+        self.stop()
+        self.process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - settings
+        if not (hello := self.process.stdout.readline()):
             message = "the classifier does not start; what it said is on Orthanc's standard error"
             raise RuntimeError(message)
         orthanc.LogWarning(f"cxr-edge: {hello.decode().strip()}")
-        return process
 
     def stop(self) -> None:
-        """End the process."""
+        """End the process, by ending its input."""
         if self.process:
-            self.process.stdin.close()
-            self.process.wait()
+            self.process.communicate()
+            self.process = None
 
 
 classifier = Classifier()

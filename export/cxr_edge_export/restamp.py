@@ -1,0 +1,99 @@
+"""New words for an old file: the contract's text changes, the graph and everything measured on it stay."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from cxr_edge.contract import Contract, Golden
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge.modelfile import read_model
+from cxr_edge_export.operating_points import describe
+from cxr_edge_export.parity import check_limits
+from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
+from cxr_edge_export.stamp import load_onnx, read_contract, stamp
+
+
+def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Contract:
+    """Write a recipe's words into an existing file.
+
+    Args:
+        model: a file made by `convert`.
+        recipe: may differ from the file's own in identity, data descriptions, intended use, golden tolerance, default
+            operating point, score calibration and limits.
+        output: may be `model` itself.
+        overwrite: whether `output` is replaced.
+
+    Raises:
+        UsageError: the recipe differs in what was built into the graph or measured with it.
+        LimitBroken: the file's figures break the recipe's limits.
+        ModelError: `model` is no certified file.
+        OutputError: `output` exists or cannot be written.
+    """
+    refuse_existing(output, overwrite=overwrite)
+    recipe_file = read_recipe(recipe)
+    network = load_onnx(read_model(model).content)
+    old = read_contract(network)
+    _refuse_measured_changes(old, recipe_file.recipe)
+    new = _with_words_of(recipe_file, old)
+    check_limits(new.parity.validation, new.parity.agreement, new.parity.limits)
+    content = stamp(network, new)
+    line = f"{hashlib.sha256(content).hexdigest()}  {output.name}\n"
+    digest_file = output.with_name(output.name + ".sha256")
+    if not overwrite and digest_file.exists():
+        message = f"{digest_file} exists already; --overwrite replaces it"
+        raise OutputError(message)
+    write_atomically(output, content, overwrite=overwrite)
+    write_atomically(digest_file, line.encode(), overwrite=overwrite)
+    return new
+
+
+def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
+    plan, quantized = recipe.quantization, old.quantization
+    pairs = {
+        "labels": (recipe.labels, old.labels),
+        "positive_labels": (recipe.positive_labels, old.positive_labels),
+        "rendering": (recipe.rendering, old.rendering),
+        "input, resize or normalization": (replace(recipe.member, name=""), replace(old.members[0], name="")),
+        "operating_points": (
+            [(rule.name, describe(rule)) for rule in recipe.operating_points],
+            [(point.name, point.how_chosen) for point in old.operating_points],
+        ),
+    }
+    if quantized.scheme != "none":
+        pairs["quantization"] = (
+            (plan.ranges, plan.reduce_range, plan.float_layers, plan.images),
+            (quantized.ranges, quantized.reduce_range, quantized.float_layers, quantized.images),
+        )
+    changed = [name for name, (wanted, found) in pairs.items() if wanted != found]
+    if changed:
+        message = f"the recipe changes {', '.join(changed)}, which was measured or built in: convert the model again"
+        raise UsageError(message)
+
+
+def _with_words_of(recipe_file: RecipeFile, old: Contract) -> Contract:
+    recipe = recipe_file.recipe
+    identity = replace(
+        old.identity,
+        name=recipe.model.name,
+        version=recipe.model.version,
+        licence=recipe.model.licence,
+        recipe_sha256=recipe_file.sha256,
+        training_data=recipe.training_data,
+    )
+    return replace(
+        old,
+        identity=identity,
+        members=(recipe.member,),
+        outputs=replace(old.outputs, temperature=recipe.temperature),
+        operating_points=tuple(replace(point, data=recipe.data.validation) for point in old.operating_points),
+        default_operating_point=recipe.default_operating_point,
+        intended_use=recipe.intended_use,
+        parity=replace(
+            old.parity,
+            limits=recipe.limits,
+            validation=replace(old.parity.validation, data=recipe.data.validation),
+            agreement=replace(old.parity.agreement, data=recipe.data.agreement),
+        ),
+        golden=Golden(tolerance=recipe.golden.tolerance, cases=old.golden.cases),
+    )

@@ -1,0 +1,226 @@
+"""A tiny Keras classifier, really trained on phantoms, and labelled folders of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cxr_edge.phantom import chest_phantom
+
+SIDE = 48
+RECIPE = f"""
+recipe_version = 1
+labels = ["NORMAL", "PNEUMONIA"]
+positive_labels = ["PNEUMONIA"]
+default_operating_point = "standard"
+
+[model]
+name = "tiny"
+version = "0.1.0"
+licence = "Apache-2.0"
+
+[training_data]
+description = "phantoms"
+images = 96
+
+[data]
+validation = "phantoms of other seeds"
+agreement = "phantoms"
+agreement_images = 60
+
+[rendering]
+dicom = "ps3.3-c11-floor8"
+colour = "pillow-l"
+exif_orientation = "ignore"
+
+[input]
+height = {SIDE}
+width = {SIDE}
+channels = 3
+
+[resize]
+kernel = "pillow-bilinear"
+pass_order = "horizontal-first"
+aspect = "squash"
+
+[normalization]
+channel_order = "bgr"
+mean = [103.939, 116.779, 123.68]
+scale = [64.0, 64.0, 64.0]
+
+[[operating_points]]
+name = "standard"
+rule = "fixed"
+value = 0.5
+reason = "the more probable class"
+
+[[operating_points]]
+name = "youden"
+rule = "youden"
+
+[[operating_points]]
+name = "screening"
+rule = "sensitivity"
+value = 0.99
+
+[intended_use]
+modalities = ["DX"]
+views = []
+body_parts = ["CHEST"]
+statement = "Phantoms only; not a medical device."
+
+[quantization]
+ranges = "percentile"
+percentile = 99.99
+images = 16
+reduce_range = true
+
+[golden]
+tolerance = 0.02
+
+[limits]
+positive_to_negative_share = 0.05
+auc_drop = 0.05
+accuracy_ratio = 0.9
+agreement_images = 50
+"""
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What `convert` is given."""
+
+    model: Path
+    recipe: Path
+    calibration: Path
+    validation: Path
+
+    def request(self, output: Path, **changes: Any) -> Any:  # noqa: ANN401 - cxr_edge_export is imported on use
+        """A request to convert; `changes` replace its fields."""
+        from cxr_edge_export.convert import Request
+
+        given = {
+            "model": self.model,
+            "recipe": self.recipe,
+            "calibration": self.calibration,
+            "validation": self.validation,
+            "agreement": None,
+            "output": output,
+            "as_float": False,
+            "overwrite": False,
+        }
+        return Request(**(given | changes))
+
+    def recipe_with(self, folder: Path, *edits: tuple[str, str]) -> Path:
+        """A copy of the recipe with some text replaced."""
+        text = self.recipe.read_text(encoding="utf-8")
+        for old, new in edits:
+            assert old in text, old
+            text = text.replace(old, new)
+        path = folder / "edited.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+def draw(seed: int, *, sick: bool) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """One labelled phantom, of a size that needs the resize."""
+    return chest_phantom(64 + seed % 9, 60 + seed % 7, seed=seed, opacity=0.9 if sick else 0.0)
+
+
+def write_folder(folder: Path, seeds: range) -> Path:
+    """NORMAL and PNEUMONIA sub-folders, a patient per file, named as the Kermany files are."""
+    for name in ("NORMAL", "PNEUMONIA"):
+        (folder / name).mkdir(parents=True)
+    for seed in seeds:
+        Image.fromarray(draw(seed, sick=False)).save(folder / "NORMAL" / f"IM-{seed:04d}-0001.png")
+        Image.fromarray(draw(seed, sick=True)).save(folder / "PNEUMONIA" / f"person{seed}_bacteria_1.png")
+    return folder
+
+
+def tensors_of(seeds: range) -> tuple[Any, Any]:
+    """Normalized training tensors and labels, by Pillow and numpy alone."""
+    rows, labels = [], []
+    for seed in seeds:
+        for sick in (False, True):
+            small = Image.fromarray(draw(seed, sick=sick)).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+            rows.append(np.repeat(np.asarray(small, np.float32)[:, :, None], 3, axis=2))
+            labels.append(int(sick))
+    mean = np.array([103.939, 116.779, 123.68], np.float32)
+    return (np.stack(rows) - mean) / np.float32(64), np.array(labels)
+
+
+def tiny_network(keras: Any, *, head: str = "softmax") -> Any:  # noqa: ANN401 - Keras has no types
+    """conv - bn - relu, twice, pooling, dense."""
+    layers = keras.layers
+    image = keras.Input((SIDE, SIDE, 3))
+    x = image
+    for width in (8, 16):
+        x = layers.Conv2D(width, 3, strides=2, padding="same")(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    units = 2 if head == "softmax" else 1
+    return keras.Model(image, layers.Dense(units, activation=head, name="probabilities")(x))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings raised inside the training libraries are theirs to fix; our own stay errors."""
+    theirs = "ignore::Warning:(keras|tensorflow|tf2onnx|onnx|onnxruntime|h5py|google|absl|numpy)[.].*"
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.filterwarnings(theirs))
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:  # noqa: ANN401 - Keras has no types
+    """Keras on TensorFlow, or a skip."""
+    pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+    import keras as module
+
+    return module
+
+
+@pytest.fixture(scope="session")
+def trained(keras: Any) -> Any:  # noqa: ANN401 - Keras has no types
+    """The tiny network after a few seconds of training on phantoms."""
+    keras.utils.set_random_seed(1)
+    network = tiny_network(keras)
+    network.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    images, labels = tensors_of(range(48))
+    network.fit(images, labels, epochs=30, batch_size=16, verbose=0)
+    return network
+
+
+@pytest.fixture(scope="session")
+def workbench(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workbench:  # noqa: ANN401 - as above
+    """The trained network, its recipe and its labelled folders, on disk."""
+    folder = tmp_path_factory.mktemp("workbench")
+    model, recipe = folder / "tiny.keras", folder / "recipe.toml"
+    trained.save(model)
+    recipe.write_text(RECIPE, encoding="utf-8")
+    return Workbench(
+        model=model,
+        recipe=recipe,
+        calibration=write_folder(folder / "calibration", range(100, 140)),
+        validation=write_folder(folder / "validation", range(200, 220)),
+    )
+
+
+@pytest.fixture(scope="session")
+def sigmoid_network(keras: Any) -> Any:  # noqa: ANN401 - Keras has no types
+    """The same with one sigmoid output, untrained."""
+    keras.utils.set_random_seed(2)
+    return tiny_network(keras, head="sigmoid")
+
+
+@pytest.fixture(scope="session")
+def converted(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The INT8 file that the tiny network becomes. Read only."""
+    from cxr_edge_export.convert import convert
+
+    output = tmp_path_factory.mktemp("converted") / "tiny.onnx"
+    convert(workbench.request(output))
+    return output

@@ -1,0 +1,149 @@
+"""The whole road, on a tiny network: Keras in, one certified file out, or nothing."""
+
+import base64
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+import onnx
+
+import cxr_edge
+from cxr_edge.contract import Contract
+from cxr_edge.errors import LimitBroken, OutputError, UsageError
+from cxr_edge.preprocess import preprocess
+from cxr_edge_export.convert import convert
+from cxr_edge_export.islands import check_islands
+from cxr_edge_export.stamp import read_contract
+
+MEAN = np.array([103.939, 116.779, 123.68], np.float32)
+
+
+def contract_of(path: Path) -> Contract:
+    return read_contract(onnx.load(path))
+
+
+def test_the_file_classifies_as_keras_does(converted: Path, trained: Any, workbench: Any) -> None:
+    classifier = cxr_edge.load(converted, provider="cpu")
+    largest = 0.0
+    for path in sorted(workbench.validation.rglob("*.png")):
+        prediction = classifier.classify(path.read_bytes())
+        assert isinstance(prediction, cxr_edge.Prediction)
+        small = Image.open(path).resize((48, 48), Image.Resampling.BILINEAR)  # within 1 level in either pass order
+        tensor = (np.repeat(np.asarray(small, np.float32)[:, :, None], 3, axis=2) - MEAN) / np.float32(64)
+        expected = trained.predict(tensor[None], verbose=0)[0]
+        largest = max(largest, abs(prediction.probabilities["PNEUMONIA"] - float(expected[1])))
+    assert largest < 0.05
+
+
+def test_graph_takes_uint8_and_gives_named_outputs(converted: Path) -> None:
+    graph = onnx.load(converted).graph
+    assert [value.name for value in graph.input] == ["image"]
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert {value.name for value in graph.output} == {"probabilities", "activation_map"}
+
+
+def test_graph_runs_in_integers(converted: Path) -> None:
+    operators = check_islands(onnx.load(converted))
+    assert operators["QLinearConv"] == 2
+
+
+def test_sha256_file_is_written_beside(converted: Path) -> None:
+    digest = hashlib.sha256(converted.read_bytes()).hexdigest()
+    assert converted.with_name("tiny.onnx.sha256").read_text(encoding="utf-8") == f"{digest}  tiny.onnx\n"
+
+
+def test_certificate_counts_the_images(converted: Path) -> None:
+    contract = contract_of(converted)
+    assert contract.parity.validation.images == 40
+    assert contract.parity.agreement.images == 60
+    assert contract.quantization.images == 16
+    assert contract.quantization.reduce_range
+    assert [point.name for point in contract.operating_points] == ["standard", "youden", "screening"]
+    assert contract.operating_points[0].sensitivity.estimate > 0.8  # it really learned
+
+
+def test_golden_cases_replay(converted: Path, trained: Any) -> None:
+    contract = contract_of(converted)
+    member = contract.members[0]
+    for case in contract.golden.cases:
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(case.png))))
+        tensor = preprocess(pixels, member)
+        assert hashlib.sha256(tensor.tobytes()).hexdigest() == case.tensor_sha256[0]
+        reference = trained.predict((tensor[None].astype(np.float32) - MEAN) / np.float32(64), verbose=0)[0]
+        np.testing.assert_allclose(case.reference, reference, atol=1e-5)
+
+
+def test_activation_map_averages_to_the_logits(converted: Path, trained: Any, workbench: Any, tmp_path: Path) -> None:
+    import onnxruntime
+
+    output = tmp_path / "float.onnx"
+    convert(workbench.request(output, as_float=True))
+    session = onnxruntime.InferenceSession(output)
+    image = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
+    probabilities, activation = session.run(["probabilities", "activation_map"], {"image": image})
+    logits = activation.mean(axis=(1, 2)) + trained.layers[-1].get_weights()[1]
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), atol=1e-5)
+    assert contract_of(output).quantization.scheme == "none"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("agreement_images = 50", "agreement_images = 5000", "at least 5000 needed"),
+        ("accuracy_ratio = 0.9", "accuracy_ratio = 5.0", "accuracy is"),
+        ("auc_drop = 0.05", "auc_drop = -1.0", "the AUC dropped by"),
+    ],
+)
+def test_broken_limit_names_the_figure_and_leaves_nothing(
+    workbench: Any, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    output = tmp_path / "out" / "tiny.onnx"
+    output.parent.mkdir()
+    with pytest.raises(LimitBroken, match=words):
+        convert(workbench.request(output, recipe=workbench.recipe_with(tmp_path, (old, new))))
+    assert list(output.parent.iterdir()) == []
+
+
+def test_existing_output_is_refused_before_the_work(workbench: Any, tmp_path: Path) -> None:
+    output = tmp_path / "tiny.onnx"
+    output.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="--overwrite"):
+        convert(workbench.request(output, model=tmp_path / "absent.keras"))
+    assert output.read_bytes() == b"precious"
+
+
+def test_labels_must_match_the_network(workbench: Any, tmp_path: Path) -> None:
+    recipe = workbench.recipe_with(tmp_path, ('["NORMAL", "PNEUMONIA"]', '["NORMAL", "PNEUMONIA", "VIRAL"]'))
+    with pytest.raises(cxr_edge.CxrEdgeError, match="2 outputs; the recipe has 3 labels"):
+        convert(workbench.request(tmp_path / "tiny.onnx", recipe=recipe))
+
+
+def test_too_few_calibration_images(workbench: Any, tmp_path: Path) -> None:
+    recipe = workbench.recipe_with(tmp_path, ("images = 16", "images = 500"))
+    with pytest.raises(UsageError, match="500 quantization-calibration images are needed"):
+        convert(workbench.request(tmp_path / "tiny.onnx", recipe=recipe))
+
+
+def test_one_sigmoid_becomes_two_probabilities(sigmoid_network: Any, workbench: Any, tmp_path: Path) -> None:
+    import onnxruntime
+
+    from cxr_edge_export.convert import build_float_graph
+    from cxr_edge_export.keras_model import load_model
+    from cxr_edge_export.recipe import read_recipe
+
+    sigmoid_network.save(tmp_path / "sigmoid.h5")
+    images = list(np.random.Generator(np.random.PCG64(3)).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8))
+    recipe = read_recipe(workbench.recipe).recipe
+    graph = build_float_graph(load_model(tmp_path / "sigmoid.h5"), recipe, images)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    (probabilities,) = session.run(["probabilities"], {"image": np.stack(images)})
+    expected = sigmoid_network.predict((np.stack(images).astype(np.float32) - MEAN) / np.float32(64), verbose=0)
+    np.testing.assert_allclose(probabilities, np.concatenate([1 - expected, expected], axis=1), atol=1e-5)

@@ -1,0 +1,98 @@
+"""What may be loaded, and what is refused before anything of it runs."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+from cxr_edge.errors import ModelError
+from cxr_edge_export.keras_model import load_model
+from cxr_edge_export.keras_safety import refuse_code
+
+
+def with_lambda(keras: Any, marker: Path) -> Any:
+    """A network whose Lambda layer would leave a file behind if it ran."""
+    image = keras.Input((8, 8, 3))
+    target = str(marker)
+
+    def leave_a_trace(x: Any) -> Any:
+        from pathlib import Path as Inner
+
+        Inner(target).write_text("ran", encoding="utf-8")
+        return x
+
+    x = keras.layers.Lambda(leave_a_trace, output_shape=(8, 8, 3))(image)
+    return keras.Model(image, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(x)))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_lambda_is_refused_without_running_it(keras: Any, tmp_path: Path, suffix: str) -> None:
+    marker = tmp_path / "ran"
+    path = tmp_path / f"evil{suffix}"
+    with_lambda(keras, marker).save(path)
+    marker.unlink(missing_ok=True)  # building it may have run it
+    with pytest.raises(ModelError, match="Lambda layer"):
+        load_model(path)
+    assert not marker.exists()
+
+
+def test_foreign_module_is_refused(trained: Any, tmp_path: Path) -> None:
+    path, evil = tmp_path / "a.keras", tmp_path / "evil.keras"
+    trained.save(path)
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(evil, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                config["config"]["layers"][1]["module"] = "subprocess"
+                content = json.dumps(config).encode()
+            target.writestr(name, content)
+    with pytest.raises(ModelError, match="module subprocess"):
+        load_model(evil)
+
+
+def test_nesting_without_end_is_no_recursion() -> None:
+    config: dict[str, Any] = {"class_name": "Lambda"}
+    for _ in range(50_000):
+        config = {"config": [config]}
+    with pytest.raises(ModelError, match="Lambda"):
+        refuse_code(config)
+
+
+def test_saved_model(trained: Any, tmp_path: Path) -> None:
+    trained.export(tmp_path / "saved", verbose=False)
+    image = np.random.Generator(np.random.PCG64(2)).normal(size=(3, 48, 48, 3)).astype(np.float32)
+    source = load_model(tmp_path / "saved")
+    np.testing.assert_allclose(source.predict(image), trained.predict(image, verbose=0), atol=1e-5)
+    assert source.trace("image", (48, 48, 3)).graph.input[0].name == "image"
+
+
+def test_saved_model_that_reads_files_is_refused(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    secret = tmp_path / "secret"
+    secret.write_text("x", encoding="utf-8")
+
+    class Thief(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3])])
+        def serve(self, x: Any) -> Any:
+            tf.io.read_file(str(secret))
+            return tf.zeros((tf.shape(x)[0], 2))
+
+    module = Thief()
+    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.serve)
+    with pytest.raises(ModelError, match="ReadFile"):
+        load_model(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("name", ["absent.keras", "broken.keras", "broken.h5"])
+def test_no_model(tmp_path: Path, name: str) -> None:
+    if name.startswith("broken"):
+        (tmp_path / name).write_bytes(b"not a model")
+    with pytest.raises(ModelError):
+        load_model(tmp_path / name)

@@ -1,0 +1,85 @@
+"""Words change without the graph, and the card says what the contract says."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+import onnx
+
+from cxr_edge.errors import LimitBroken, OutputError, UsageError
+from cxr_edge_export import cli
+from cxr_edge_export.restamp import restamp
+from cxr_edge_export.stamp import read_contract
+
+
+def test_restamp_changes_metadata_only(converted: Path, workbench: Any, tmp_path: Path) -> None:
+    output = tmp_path / "again.onnx"
+    recipe = workbench.recipe_with(tmp_path, ('version = "0.1.0"', 'version = "0.2.0"'), ("Phantoms only", "New words"))
+    restamp(converted, recipe, output, overwrite=False)
+    before, after = onnx.load(converted), onnx.load(output)
+    assert before.graph == after.graph
+    old, new = read_contract(before), read_contract(after)
+    assert new.identity.version == "0.2.0"
+    assert new.intended_use.statement.startswith("New words")
+    assert new.parity == old.parity
+    assert new.golden == old.golden
+    assert output.with_name("again.onnx.sha256").is_file()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("value = 0.5", "value = 0.4", "operating_points"),
+        ("scale = [64.0, 64.0, 64.0]", "scale = [1.0, 1.0, 1.0]", "normalization"),
+        ("reduce_range = true", "reduce_range = false", "quantization"),
+        ('labels = ["NORMAL", "PNEUMONIA"]', 'labels = ["PNEUMONIA", "NORMAL"]', "labels"),
+    ],
+)
+def test_restamp_refuses_what_was_measured(
+    converted: Path, workbench: Any, tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    output = tmp_path / "again.onnx"
+    with pytest.raises(UsageError, match=words):
+        restamp(converted, workbench.recipe_with(tmp_path, (old, new)), output, overwrite=False)
+    assert not output.exists()
+
+
+def test_restamp_holds_the_limits(converted: Path, workbench: Any, tmp_path: Path) -> None:
+    recipe = workbench.recipe_with(tmp_path, ("agreement_images = 50", "agreement_images = 5000"))
+    with pytest.raises(LimitBroken):
+        restamp(converted, recipe, tmp_path / "again.onnx", overwrite=False)
+
+
+def test_restamp_refuses_an_existing_output(converted: Path, workbench: Any, tmp_path: Path) -> None:
+    output = tmp_path / "again.onnx"
+    output.write_bytes(b"precious")
+    with pytest.raises(OutputError):
+        restamp(converted, workbench.recipe, output, overwrite=False)
+    assert output.read_bytes() == b"precious"
+
+
+def test_card_names_what_matters(converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "MODEL_CARD.md"
+    assert cli.run(["card", str(converted), "-o", str(target)]) == 0
+    text = target.read_text(encoding="utf-8")
+    for words in ("# tiny 0.1.0", "not a medical device", "screening", "pillow-bilinear", "PNEUMONIA"):
+        assert words in text
+    assert cli.run(["card", str(converted), "-o", str(target)]) == 6
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_exit_codes(converted: Path, workbench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ["-o", str(tmp_path / "x.onnx")]
+    recipe = ["--recipe", str(workbench.recipe)]
+    sets = ["--calibration", str(workbench.calibration), "--validation", str(workbench.validation)]
+    broken = ["--recipe", str(workbench.recipe_with(tmp_path, ("accuracy_ratio = 0.9", "accuracy_ratio = 5.0")))]
+    assert cli.run(["convert", str(workbench.model), *recipe, *output]) == 2
+    assert cli.run(["convert", str(tmp_path / "absent.keras"), *recipe, *sets, *output]) == 5
+    assert cli.run(["convert", str(workbench.model), *broken, *sets, *output]) == 7
+    assert cli.run(["convert", str(workbench.model), *recipe, *sets, "-o", str(converted)]) == 6
+    assert cli.run(["restamp", str(workbench.model), *recipe, *output]) == 5
+    assert not (tmp_path / "x.onnx").exists()
+    assert "Traceback" not in capsys.readouterr().err
