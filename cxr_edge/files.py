@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -20,25 +20,20 @@ def atomic_writer(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
         OutputError: `target` exists and is not to be overwritten, or the folder cannot be written.
     """
     refuse_existing(target, overwrite=overwrite)
-    temporary: Path | None = None
+    temporary = target.with_name(f".cxr-edge-{secrets.token_hex(8)}.part")
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=".cxr-edge-", suffix=".part", delete=False
-        ) as stream:
-            temporary = Path(stream.name)
+        with temporary.open("xb") as stream:  # not tempfile: an output is as readable as any file the user makes
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         _publish(temporary, target, overwrite=overwrite)
-        temporary = None
         _sync_folder(target.parent)
     except OSError as error:
         message = f"cannot write {target}: {error.strerror or error}"
         raise OutputError(message) from error
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with contextlib.suppress(OSError):  # after success it is gone already
+            temporary.unlink()
 
 
 def write_atomically(target: Path, content: bytes, *, overwrite: bool) -> None:
@@ -69,11 +64,6 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 
 def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
-    # mkstemp gives 0600; an output is as readable as any file the user makes
-    if os.name == "posix":
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
     if overwrite:
         temporary.replace(target)
         return

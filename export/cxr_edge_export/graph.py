@@ -63,13 +63,12 @@ def name_outputs(model: onnx.ModelProto, labels: int) -> None:
     width = output.type.tensor_type.shape.dim[-1].dim_value
     old = output.name
     if width == 1 and labels == 2:  # noqa: PLR2004 - negative and positive
+        old = _rename(graph, old, f"{TAIL}/positive")
         graph.initializer.append(numpy_helper.from_array(np.float32(1), f"{TAIL}/one"))
         graph.node.append(_node("Sub", [f"{TAIL}/one", old], f"{TAIL}/complement"))
         graph.node.append(_node("Concat", [f"{TAIL}/complement", old], PROBABILITIES, axis=1))
     elif width == labels:
-        for node in graph.node:
-            _replace(node.output, old, PROBABILITIES)
-            _replace(node.input, old, PROBABILITIES)
+        _rename(graph, old, PROBABILITIES)
     else:
         message = f"the network has {width} outputs; the recipe has {labels} labels"
         raise ModelError(message)
@@ -151,6 +150,13 @@ def _node(operator: str, inputs: list[str], output: str, **attributes: Any) -> o
 def _insert(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     for position, node in enumerate(nodes):
         graph.node.insert(position, node)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> str:
+    for node in graph.node:
+        _replace(node.output, old, new)
+        _replace(node.input, old, new)
+    return new
 
 
 def _replace(names: Any, old: str, new: str) -> None:  # noqa: ANN401 - a repeated protobuf field

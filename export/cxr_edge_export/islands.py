@@ -1,4 +1,4 @@
-"""Looking at the graph that onnxruntime really runs: an unexpected float convolution is slow, and not what was meant."""
+"""Looking at the graph that onnxruntime really runs: a float convolution left in it is slow and unmeant."""
 
 import tempfile
 from collections import Counter

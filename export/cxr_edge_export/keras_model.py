@@ -58,7 +58,7 @@ def load_model(path: Path) -> SourceModel:
 
 def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras model, of Keras 3 or tf_keras
     """Keras 3 first; what Keras 2 saved and Keras 3 cannot read goes to tf_keras."""
-    _quiet_tensorflow()
+    tensorflow_module()
     import keras
 
     try:
@@ -81,8 +81,7 @@ def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras mode
 
 
 def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _load_keras
-    import tensorflow as tf
-
+    tf = tensorflow_module()
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         message = f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; need one of each"
         raise ModelError(message)
@@ -106,8 +105,13 @@ def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _l
     )
 
 
-def _quiet_tensorflow() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its banner is no result of ours
+def tensorflow_module() -> Any:  # noqa: ANN401 - TensorFlow has no types
+    """TensorFlow, imported without its banner and without its advice on tracing."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    return tf
 
 
 def _sha256(path: Path) -> str:

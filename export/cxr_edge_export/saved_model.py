@@ -1,6 +1,5 @@
 """Loading a TensorFlow SavedModel folder: its `serving_default` signature, after looking at what its graph would do."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,11 +54,10 @@ def load_saved_model(folder: Path, sha256: str) -> "SourceModel":
     Raises:
         ModelError: not a SavedModel, an unsafe operation in it, or another signature.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    refuse_unsafe_operations(folder)
-    import tensorflow as tf  # noqa: PLC0415 - three seconds
+    from cxr_edge_export.keras_model import BATCH, SourceModel, tensorflow_module
 
-    from cxr_edge_export.keras_model import BATCH, SourceModel  # noqa: PLC0415 - it imports this module on use
+    tf = tensorflow_module()
+    refuse_unsafe_operations(folder)
 
     try:
         loaded = tf.saved_model.load(str(folder), tags=["serve"])
@@ -74,14 +72,14 @@ def load_saved_model(folder: Path, sha256: str) -> "SourceModel":
     (input_name,), (output_name,) = inputs, signature.structured_outputs
 
     def call(tensors: Any) -> Any:  # noqa: ANN401 - TensorFlow's tensors
-        return signature(**{input_name: tensors})[output_name]
+        return loaded.signatures["serving_default"](**{input_name: tensors})[output_name]  # keeps its variables alive
 
     def predict(tensors: "NDArray[np.float32]") -> "NDArray[np.float32]":
         parts = [call(tf.constant(tensors[i : i + BATCH])).numpy() for i in range(0, len(tensors), BATCH)]
         return np.asarray(np.concatenate(parts), np.float32)
 
     def trace(name: str, shape: tuple[int, int, int]) -> Any:  # noqa: ANN401 - an onnx.ModelProto
-        from cxr_edge_export.onnx_float import OPSET, tf2onnx_module  # noqa: PLC0415
+        from cxr_edge_export.onnx_float import OPSET, tf2onnx_module
 
         given = [tf.TensorSpec([None, *shape], tf.float32, name=name)]
         return tf2onnx_module().convert.from_function(tf.function(call), input_signature=given, opset=OPSET)[0]
@@ -99,7 +97,7 @@ def refuse_unsafe_operations(folder: Path) -> None:
     Raises:
         ModelError: not a SavedModel, or naming the operation.
     """
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # noqa: PLC0415 - TensorFlow on use
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     description = SavedModel()
     try:

@@ -75,7 +75,7 @@ def test_exit_codes(converted: Path, workbench: Any, tmp_path: Path, capsys: pyt
     output = ["-o", str(tmp_path / "x.onnx")]
     recipe = ["--recipe", str(workbench.recipe)]
     sets = ["--calibration", str(workbench.calibration), "--validation", str(workbench.validation)]
-    broken = ["--recipe", str(workbench.recipe_with(tmp_path, ("accuracy_ratio = 0.9", "accuracy_ratio = 5.0")))]
+    broken = ["--recipe", str(workbench.recipe_with(tmp_path, ("agreement_images = 50", "agreement_images = 5000")))]
     assert cli.run(["convert", str(workbench.model), *recipe, *output]) == 2
     assert cli.run(["convert", str(tmp_path / "absent.keras"), *recipe, *sets, *output]) == 5
     assert cli.run(["convert", str(workbench.model), *broken, *sets, *output]) == 7
