@@ -57,7 +57,7 @@ def hdf5_config(path: Path) -> tuple[dict[str, Any], str]:
     Raises:
         ModelError: not such a file, or one with weights alone.
     """
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     try:
         with h5py.File(path, "r") as file:

@@ -2,7 +2,6 @@
 
 import logging
 import warnings
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ OPSET = 17  # 18 turns GlobalAveragePool into ReduceMean with a Transpose, tf2on
 FLOAT_TOLERANCE = 1e-4  # in probability; float32 in another order of operations gave 3e-6
 
 
-def tf2onnx_module() -> ModuleType:
+def tf2onnx_module() -> Any:  # noqa: ANN401 - tf2onnx has no types
     """tf2onnx, imported quietly."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numpy aliases that it still tries; nothing a user could change

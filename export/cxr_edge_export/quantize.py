@@ -118,7 +118,7 @@ def _reader(name: str, images: "Sequence[NDArray[Any]]", progress: Callable[[int
         def set_range(self, start_index: int, end_index: int) -> None:
             self._window, self._next = range(start_index, end_index), start_index
 
-        def get_next(self) -> "dict[str, NDArray[Any]] | None":
+        def get_next(self) -> "dict[str, NDArray[Any]] | None":  # type: ignore[override] # None ends it, says its text
             if self._next not in self._window:
                 return None
             tensor = images[self._next]

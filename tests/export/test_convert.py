@@ -93,7 +93,8 @@ def test_activation_map_averages_to_the_logits(trained: Any, workbench: Any, tmp
     convert(workbench.request(output, as_float=True))
     session = onnxruntime.InferenceSession(output)
     image = np.random.Generator(np.random.PCG64(1)).integers(0, 256, (2, 48, 48, 3), dtype=np.uint8)
-    probabilities, activation = session.run(["probabilities", "activation_map"], {"image": image})
+    outputs = session.run(["probabilities", "activation_map"], {"image": image})
+    probabilities, activation = (np.asarray(output) for output in outputs)
     logits = activation.mean(axis=(1, 2)) + trained.layers[-1].get_weights()[1]
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), atol=1e-5)
@@ -141,6 +142,6 @@ def test_one_sigmoid_becomes_two_probabilities(sigmoid_network: Any, workbench: 
     recipe = read_recipe(workbench.recipe).recipe
     graph = build_float_graph(load_model(tmp_path / "sigmoid.h5"), recipe, images)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    (probabilities,) = session.run(["probabilities"], {"image": np.stack(images)})
+    probabilities = np.asarray(session.run(["probabilities"], {"image": np.stack(images)})[0])
     expected = sigmoid_network.predict((np.stack(images).astype(np.float32) - MEAN) / np.float32(64), verbose=0)
     np.testing.assert_allclose(probabilities, np.concatenate([1 - expected, expected], axis=1), atol=1e-5)

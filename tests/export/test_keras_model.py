@@ -79,7 +79,7 @@ def test_saved_model_that_reads_files_is_refused(tmp_path: Path) -> None:
     secret.write_text("x", encoding="utf-8")
 
     class Thief(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3])])
+        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3])])  # type: ignore[untyped-decorator]
         def serve(self, x: Any) -> Any:
             tf.io.read_file(str(secret))
             return tf.zeros((tf.shape(x)[0], 2))

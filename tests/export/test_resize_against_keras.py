@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import PIL
 from PIL import Image
 
 from cxr_edge.contract import Resize
@@ -21,7 +22,7 @@ IMAGES = [
 
 def ours(pixels: Any, kernel: Any) -> Any:
     # Keras calls the installed Pillow, whose pass order is that of its version
-    order: Any = "pillow-13" if int(Image.__version__.split(".")[0]) >= 13 else "horizontal-first"
+    order: Any = "pillow-13" if int(PIL.__version__.split(".")[0]) >= 13 else "horizontal-first"
     return resize(pixels, Resize(kernel=kernel, pass_order=order, aspect="squash"), HEIGHT, WIDTH)
 
 
