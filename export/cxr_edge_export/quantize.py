@@ -14,6 +14,7 @@ import onnx
 from cxr_edge.errors import ModelError
 from cxr_edge_export.graph import tail_nodes
 from cxr_edge_export.recipe import QuantizationPlan
+from cxr_edge_export.rounding import keep_flat_response
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,11 +67,13 @@ def quantize(
         message = f"float_layers names nodes that the graph does not have: {unknown}"
         raise ModelError(message)
     method, options = _ranges(plan)
+    given = onnx.ModelProto()
+    given.CopyFrom(model)  # the quantizer moves its argument's weights into a temporary file
     with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder, _quiet():
         target = Path(folder) / "quantized.onnx"
         try:
             quantize_static(
-                model,
+                given,
                 target,
                 _reader(model.graph.input[0].name, images, progress),
                 quant_format=QuantFormat.QDQ,
@@ -86,7 +89,9 @@ def quantize(
         except Exception as error:
             message = f"onnxruntime cannot quantize the graph: {error}"
             raise ModelError(message) from error
-        return onnx.load(str(target))
+        quantized = onnx.load(str(target))
+    keep_flat_response(model, quantized, plan)
+    return quantized
 
 
 def _ranges(plan: QuantizationPlan) -> tuple[Any, dict[str, Any]]:

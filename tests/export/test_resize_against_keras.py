@@ -4,8 +4,8 @@ import io
 from typing import Any
 
 import numpy as np
-import pytest
 import PIL
+import pytest
 from PIL import Image
 
 from cxr_edge.contract import Resize

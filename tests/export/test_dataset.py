@@ -1,0 +1,112 @@
+"""Labelled folders and lists; whose image it is, and that no patient stands on both sides."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.dataset import draw_balanced, read_images, set_sha256, without
+
+LABELS = ("NORMAL", "PNEUMONIA")
+
+
+def put(folder: Path, label: str, name: str, level: int) -> Path:
+    path = folder / label / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4), level, np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("person1949_bacteria_4880.png", "person1949"),
+        ("person22_virus_55.png", "person22"),
+        ("IM-0117-0001.png", "IM-0117"),
+        ("IM-0117-0001-0002.png", "IM-0117"),
+        ("NORMAL2-IM-0370-0001.png", "NORMAL2-IM-0370"),
+        ("scan.png", "scan.png"),
+    ],
+)
+def test_patient_from_the_name(tmp_path: Path, name: str, patient: str) -> None:
+    put(tmp_path, "NORMAL", name, 1)
+    (image,) = read_images(tmp_path, LABELS)
+    assert (image.patient, image.label) == (patient, 0)
+
+
+def test_without_goes_by_patient_and_by_content(tmp_path: Path) -> None:
+    put(tmp_path / "a", "PNEUMONIA", "person1_bacteria_1.png", 1)
+    put(tmp_path / "a", "NORMAL", "IM-0001-0001.png", 2)
+    for name, level in (("person1_virus_9.png", 3), ("person2_virus_1.png", 2), ("person3_virus_1.png", 4)):
+        put(tmp_path / "b", "PNEUMONIA", name, level)
+    left = without(read_images(tmp_path / "b", LABELS), read_images(tmp_path / "a", LABELS))
+    assert [image.path.name for image in left] == ["person3_virus_1.png"]
+
+
+def test_balanced_draw(tmp_path: Path) -> None:
+    for n in range(20):
+        put(tmp_path, "PNEUMONIA", f"person{n}_bacteria_1.png", n)
+        put(tmp_path, "PNEUMONIA", f"person{n}_bacteria_2.png", 100 + n)
+    for n in range(6):
+        put(tmp_path, "NORMAL", f"IM-{n:04d}-0001.png", 200 + n)
+    images = read_images(tmp_path, LABELS)
+    drawn = draw_balanced(images, 12, seed=3)
+    assert Counter(image.label for image in drawn) == {0: 6, 1: 6}
+    assert len({image.patient for image in drawn}) == 12
+    assert drawn == draw_balanced(images, 12, seed=3)
+    assert drawn != draw_balanced(images, 12, seed=4)
+    assert Counter(image.label for image in draw_balanced(images, 20, seed=3)) == {0: 6, 1: 14}
+    with pytest.raises(UsageError, match="there are 26"):
+        draw_balanced(images, 27, seed=3)
+
+
+def test_set_digest_ignores_names_and_order(tmp_path: Path) -> None:
+    put(tmp_path / "a", "NORMAL", "x.png", 1)
+    put(tmp_path / "a", "NORMAL", "y.png", 2)
+    put(tmp_path / "b", "NORMAL", "1.png", 2)
+    put(tmp_path / "b", "NORMAL", "2.png", 1)
+    put(tmp_path / "c", "NORMAL", "1.png", 3)
+    digests = [set_sha256(read_images(tmp_path / name, LABELS)) for name in "abc"]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_list_is_found_from_above_the_folder(tmp_path: Path) -> None:
+    put(tmp_path / "data" / "set" / "train", "NORMAL", "a.png", 1)
+    put(tmp_path / "data" / "set" / "train", "PNEUMONIA", "b.png", 2)
+    listing = tmp_path / "lists" / "validation.txt"
+    listing.parent.mkdir()
+    listing.write_text("set/train/PNEUMONIA/b.png\n\nset/train/NORMAL/a.png\n", encoding="utf-8")
+    images = read_images(listing, LABELS, root=tmp_path / "data" / "set" / "train")
+    assert [image.label for image in images] == [1, 0]
+    with pytest.raises(UsageError, match="is not there"):
+        read_images(listing, LABELS)
+
+
+def test_list_with_a_missing_file(tmp_path: Path) -> None:
+    put(tmp_path, "NORMAL", "a.png", 1)
+    (tmp_path / "list.txt").write_text("NORMAL/a.png\nNORMAL/b.png\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="1 of the 2 files"):
+        read_images(tmp_path / "list.txt", LABELS)
+
+
+def test_unknown_class_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "NORMAL", "a.png", 1)
+    put(tmp_path, "COVID", "b.png", 1)
+    with pytest.raises(UsageError, match="COVID"):
+        read_images(tmp_path, LABELS)
+
+
+def test_the_released_list_is_disjoint_by_patient(data_folder: Path) -> None:
+    train, listing = data_folder / "kermany224" / "train", data_folder.parent / "models" / "validation.txt"
+    if not listing.is_file() or not train.is_dir():
+        pytest.skip("needs kermany224 and ../models/validation.txt")
+    images = read_images(train, LABELS)
+    validation = read_images(listing, LABELS, root=train)
+    assert len({image.patient for image in images}) == 2846
+    assert Counter(image.label for image in validation) == {0: 133, 1: 399}
+    assert len(without(images, validation)) == 4684

@@ -1,0 +1,124 @@
+"""Figures of the certificate, against values worked out by hand or by brute force."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from contracts import COMPARISON
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
+
+from cxr_edge.contract import Flips, Limits
+from cxr_edge.errors import LimitBroken, UsageError
+from cxr_edge.types import Interval, OperatingPoint
+from cxr_edge_export.operating_points import choose
+from cxr_edge_export.parity import Rules, Scores, auc, auc_interval, check_limits, compare, wilson_interval
+from cxr_edge_export.recipe import OperatingPointRule
+
+
+def scored(values: list[float]) -> Scores:
+    positive = np.array(values)
+    return Scores(probabilities=np.stack([1 - positive, positive], axis=1).astype(np.float32), positive=positive)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=40))
+def test_auc_is_the_share_of_pairs_in_order(rows: list[tuple[bool, int]]) -> None:
+    truth = np.array([row[0] for row in rows])
+    score = np.array([row[1] for row in rows], np.float64)
+    pairs = [(a > b) + (a == b) / 2 for a in score[truth] for b in score[~truth]]
+    if pairs:
+        assert auc(truth, score) == pytest.approx(np.mean(pairs))
+    else:
+        assert np.isnan(auc(truth, score))
+
+
+def test_auc_interval_holds_the_estimate() -> None:
+    rng = np.random.Generator(np.random.PCG64(4))
+    truth = np.arange(200) < 80
+    interval = auc_interval(truth, rng.normal(size=200) + truth)
+    assert 0.6 < interval.low < interval.estimate < interval.high < 0.9
+
+
+def test_wilson_interval() -> None:
+    # Newcombe, Statistics in Medicine 1998, table I: 81 of 263 and 0 of 20
+    many, none = wilson_interval(81, 263), wilson_interval(0, 20)
+    assert (round(many.low, 4), round(many.high, 4)) == (0.2553, 0.3662)
+    assert (round(none.low, 4), round(none.high, 4)) == (0.0, 0.1611)
+    assert wilson_interval(20, 20).high == 1.0
+
+
+def test_compare_counts_flips_by_direction() -> None:
+    point = OperatingPoint(
+        name="standard",
+        threshold=0.5,
+        sensitivity=Interval(1, 1, 1),
+        specificity=Interval(1, 1, 1),
+        data="x",
+        how_chosen="fixed",
+    )
+    rules = Rules(points=(point,), default="standard", positive_columns=(1,))
+    before, after = scored([0.1, 0.6, 0.4, 0.5, 0.9]), scored([0.1, 0.4, 0.5, 0.5, 0.8])
+    found = compare(("x", "ab" * 32), np.array([0, 1, 0, 1, 1]), before, after, rules)
+    assert found.flips == (Flips(operating_point="standard", positive_to_negative=1, negative_to_positive=1),)
+    assert found.agreement == pytest.approx(0.6)
+    assert found.abs_delta_max == pytest.approx(0.2)
+    assert found.auc_reference is not None
+    assert found.auc_exported is not None
+    assert found.auc_reference.estimate == 1.0
+    assert found.auc_exported.estimate == pytest.approx(4.5 / 6)
+    assert found.accuracy_reference == 0.8
+
+
+def test_limits_hold() -> None:
+    check_limits(COMPARISON, COMPARISON, Limits())
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"auc_exported": Interval(0.987, 0.98, 1.0)}, "AUC dropped by 0.00300"),
+        ({"auc_exported": Interval(float("nan"), 0.98, 1.0)}, "AUC dropped by nan"),
+        ({"accuracy_exported": 0.93}, "accuracy is 0.9789 of the original's"),
+        ({"images": 1999}, "measured on 1999 images"),
+        ({"flips": (Flips(operating_point="p", positive_to_negative=5, negative_to_positive=0),)}, "5 of 2000 images"),
+    ],
+)
+def test_broken_limits(changes: dict[str, object], words: str) -> None:
+    broken = replace(COMPARISON, **changes)  # type: ignore[arg-type]
+    with pytest.raises(LimitBroken, match=words):
+        check_limits(broken, broken, Limits())
+
+
+def test_flips_towards_positive_break_nothing() -> None:
+    flips = (Flips(operating_point="p", positive_to_negative=0, negative_to_positive=500),)
+    check_limits(COMPARISON, replace(COMPARISON, flips=flips), Limits())
+
+
+POSITIVE = np.array([False, False, False, True, True, True, True])
+SCORE = np.array([0.1, 0.2, 0.6, 0.3, 0.5, 0.7, 0.9])
+
+
+@pytest.mark.parametrize(
+    ("rule", "value", "threshold", "sensitivity", "specificity"),
+    [
+        ("fixed", 0.55, 0.55, 2 / 4, 2 / 3),
+        ("youden", None, 0.25, 4 / 4, 2 / 3),
+        ("sensitivity", 0.75, 0.4, 3 / 4, 2 / 3),
+        ("sensitivity", 0.76, 0.25, 4 / 4, 2 / 3),
+    ],
+)
+def test_operating_points(
+    rule: str, value: float | None, threshold: float, sensitivity: float, specificity: float
+) -> None:
+    given = OperatingPointRule(name="p", rule=rule, value=value)  # type: ignore[arg-type]
+    chosen = choose(given, POSITIVE, SCORE, "these")
+    assert chosen.threshold == pytest.approx(threshold)
+    assert chosen.sensitivity.estimate == pytest.approx(sensitivity)
+    assert chosen.specificity.estimate == pytest.approx(specificity)
+
+
+def test_operating_points_need_both_classes() -> None:
+    with pytest.raises(UsageError, match="one class"):
+        choose(OperatingPointRule(name="p", rule="youden"), np.ones(3, bool), np.ones(3) / 2, "these")
