@@ -1,5 +1,6 @@
 """decode -> gate -> preprocess -> engine -> decide: the only module that knows all of them."""
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cxr_edge.contract import Contract, from_metadata
 from cxr_edge.decide import decide
-from cxr_edge.engine import Engine, available_threads
+from cxr_edge.engine import Engine, available_threads, clashing_builds
 from cxr_edge.errors import ContractError, CxrEdgeError, InputError, ModelError, Reason, UsageError
 from cxr_edge.modelfile import ModelFile, read_model
 from cxr_edge.prepare import Image, Prepared, Preparer, source_of
@@ -113,7 +114,16 @@ class Classifier:
         """Classify images in order; one result each, decoding overlapped with inference.
 
         Never stops at a bad image: it becomes a `Rejection`. Memory stays bounded, however many images come.
+
+        Raises:
+            UsageError: `images` is a single path, string or bytes.
         """
+        if isinstance(images, str | bytes | bytearray | os.PathLike):
+            message = "classify_many takes several images; classify takes one"
+            raise UsageError(message)
+        return self._classify_many(images, keep_radiograph=keep_radiograph)
+
+    def _classify_many(self, images: Iterable[Image], *, keep_radiograph: bool) -> Iterator[Prediction | Rejection]:
         from concurrent.futures import ThreadPoolExecutor
 
         workers = available_threads()
@@ -197,6 +207,8 @@ def _notices(model: ModelFile, engine: Engine, provider: str) -> Iterator[Note]:
     if not model.pinned:
         text = f"no SHA-256 stands beside the model {model.path}; it has {model.sha256}"
         yield Note("model_not_pinned", text)
+    if clash := clashing_builds():
+        yield Note("onnxruntime_clash", clash)
     for failure in engine.fallbacks:
         yield Note("provider_fallback", failure)
     if provider == "auto" and engine.execution_provider == "CPUExecutionProvider":

@@ -8,17 +8,13 @@ from pathlib import Path
 
 from cxr_edge._version import __version__
 from cxr_edge.decode import available_codecs
-from cxr_edge.engine import available_threads, onnxruntime_module
+from cxr_edge.engine import available_threads, clashing_builds, onnxruntime_module
 from cxr_edge.errors import CxrEdgeError
 from cxr_edge.modelfile import packaged_models, read_model
 from cxr_edge.preprocess import pillow_arithmetic_matches
 
 PACKAGES = (
     "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "opencv-python-headless", "msgspec",
-)  # fmt: skip
-ONNXRUNTIME_WHEELS = (
-    "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm",
-    "onnxruntime-silicon", "onnxruntime-training", "ort-nightly", "ort-nightly-gpu",
 )  # fmt: skip
 OPENCV_WHEELS = (
     "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
@@ -78,13 +74,8 @@ def _installed(name: str) -> str | None:
 
 
 def _clashes() -> tuple[list[str], list[str]]:
-    problems, warnings = [], []
-    runtimes = [f"{name} {version}" for name in ONNXRUNTIME_WHEELS if (version := _installed(name))]
-    if len(runtimes) > 1:
-        problems.append(
-            f"several onnxruntime wheels overwrite each other: {', '.join(runtimes)}; "
-            "uninstall all of them, then install one: docs/how-to/gpu.md"
-        )
+    clash = clashing_builds()
+    problems, warnings = [clash] if clash else [], []
     opencvs = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _installed(name))]
     if len(opencvs) > 1:
         warnings.append(f"several OpenCV wheels overwrite each other: {', '.join(opencvs)}")

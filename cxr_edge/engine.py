@@ -1,5 +1,7 @@
 """The only file that imports onnxruntime: one session, on the provider that was asked for, on bounded threads."""
 
+import contextlib
+import importlib.metadata
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -22,6 +24,18 @@ PROVIDERS: Mapping[str, str] = {
     "directml": "DmlExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
+_INSTEAD = "pip uninstall -y onnxruntime, then pip install "
+BUILDS: Mapping[str, str] = {
+    "cuda": _INSTEAD + "'onnxruntime-gpu[cuda,cudnn]'",
+    "tensorrt": _INSTEAD + "'onnxruntime-gpu[cuda,cudnn]' tensorrt",
+    "openvino": _INSTEAD + "onnxruntime-openvino",
+    "directml": _INSTEAD + "onnxruntime-directml (Windows)",
+    "coreml": "the ordinary onnxruntime on macOS holds it",
+}
+WHEELS = (
+    "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm",
+    "onnxruntime-silicon", "onnxruntime-training", "ort-nightly", "ort-nightly-gpu",
+)  # fmt: skip
 AUTO_ORDER = ("cuda", "directml", "cpu")  # TensorRT builds engines for minutes: only when asked for by name
 MAX_DEFAULT_THREADS = 4
 
@@ -44,6 +58,18 @@ def onnxruntime_module() -> "ModuleType":
     onnxruntime.disable_telemetry_events()
     onnxruntime.set_default_logger_severity(4)  # its C++ side would print; failures come as exceptions
     return onnxruntime
+
+
+def clashing_builds() -> str | None:
+    """What is wrong when several builds of onnxruntime are installed: they overwrite each other's files."""
+    found = []
+    for name in WHEELS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    if len(found) <= 1:
+        return None
+    names = ", ".join(found)
+    return f"several builds of onnxruntime overwrite each other: {names}; uninstall all of them, then install one"
 
 
 def available_threads() -> int:
@@ -127,7 +153,7 @@ def _session(ort: "ModuleType", model: bytes, name: str, threads: int) -> "onnxr
     if wanted not in present:
         message = (
             f"provider {name} needs {wanted}, which this build of onnxruntime {ort.__version__} does not hold "
-            f"(it holds {', '.join(present)}); install the build that does: docs/how-to/gpu.md"
+            f"(it holds {', '.join(present)}); {BUILDS.get(name, 'reinstall onnxruntime')}"
         )
         raise ProviderError(message)
     options = ort.SessionOptions()

@@ -96,7 +96,8 @@ def _parity(contract: Contract) -> Iterator[Section]:
 
 
 def _comparison(comparison: Comparison) -> Iterator[tuple[str, str]]:
-    yield "images", f"{comparison.images:,}, {comparison.data}"
+    yield "images", f"{comparison.images:,}"
+    yield "data", comparison.data
     yield (
         "|difference of probability|",
         f"p50 {comparison.abs_delta_p50:.4f}, p99 {comparison.abs_delta_p99:.4f}, max {comparison.abs_delta_max:.4f}",

@@ -13,7 +13,7 @@ import numpy as np
 from cxr_edge.contract import Contract
 from cxr_edge.decode import DecodeLimits, decode, decode_dataset
 from cxr_edge.decode.array import decode_array
-from cxr_edge.errors import CxrEdgeError, InputError, Reason, UsageError
+from cxr_edge.errors import InputError, Reason, UsageError
 from cxr_edge.gate import check_gate
 from cxr_edge.preprocess import preprocess
 from cxr_edge.types import Gate, GateMode, Latency, Radiograph, Rejection, Source
@@ -50,8 +50,8 @@ class Preparer:
         """As `prepare`, at the edge of a batch: whatever goes wrong costs this image alone."""
         try:
             return self.prepare(image)
-        except CxrEdgeError as error:
-            return Rejection(source=source_of(image), reason=Reason.INTERNAL, message=str(error))
+        except UsageError as error:
+            return Rejection(source=source_of(image), reason=Reason.UNSUPPORTED, message=str(error))
         except Exception as error:  # noqa: BLE001 - a batch goes on; the type's name alone, the text may hold tags
             message = f"unexpected {type(error).__name__} while reading the image"
             return Rejection(source=source_of(image), reason=Reason.INTERNAL, message=message)
@@ -62,45 +62,56 @@ class Preparer:
         Raises:
             UsageError: `image` is of a type that is not an image.
         """
-        started = perf_counter()
+        clock = _Clock("read_ms")
         source = source_of(image)
         try:
             content = _read(image, self._limits.file_bytes)
-            read = perf_counter()
+            clock.enter("decode_ms")
+            source = replace(source, content_sha256=_sha256(content))
             radiograph = self._decode(content, source)
+            gate = check_gate(radiograph, self._contract.intended_use, self._gate)
+            if gate.status == "refused" and self._gate == "strict":
+                return _refused(radiograph.source, gate, clock.latency())
+            clock.enter("preprocess_ms")
+            tensors = {m.input.name: preprocess(radiograph.pixels, m)[np.newaxis] for m in self._contract.members}
         except InputError as error:
-            return Rejection(
-                source=source,
-                reason=error.reason,
-                message=str(error),
-                latency=Latency(total_ms=(perf_counter() - started) * 1e3),
-            )
-        decoded = perf_counter()
-        gate = check_gate(radiograph, self._contract.intended_use, self._gate)
-        if gate.status == "refused" and self._gate == "strict":
-            return _refused(radiograph.source, gate, (perf_counter() - started) * 1e3)
-        tensors = {m.input.name: preprocess(radiograph.pixels, m)[np.newaxis] for m in self._contract.members}
-        ended = perf_counter()
-        latency = Latency(
-            read_ms=(read - started) * 1e3,
-            decode_ms=(decoded - read) * 1e3,
-            preprocess_ms=(ended - decoded) * 1e3,
-            total_ms=(ended - started) * 1e3,
-        )
-        return Prepared(radiograph, gate, tensors, latency)
+            return Rejection(source=source, reason=error.reason, message=str(error), latency=clock.latency())
+        return Prepared(radiograph, gate, tensors, clock.latency())
 
     def _decode(self, content: "bytes | Dataset | NDArray[np.uint8]", source: Source) -> Radiograph:
         rendering = self._contract.rendering
         if isinstance(content, bytes):
             radiograph = decode(content, rendering, path=source.path, limits=self._limits)
-            digest = hashlib.sha256(content)
-        elif isinstance(content, np.ndarray):
-            radiograph = decode_array(content, self._limits.pixels)
-            digest = hashlib.sha256(radiograph.pixels.data)
+            digest = source.content_sha256
         else:
-            radiograph = decode_dataset(content, rendering, limits=self._limits)
-            digest = hashlib.sha256(radiograph.pixels.data)
-        return replace(radiograph, source=replace(radiograph.source, content_sha256=digest.hexdigest()))
+            if isinstance(content, np.ndarray):
+                radiograph = decode_array(content, self._limits.pixels)
+            else:
+                radiograph = decode_dataset(content, rendering, limits=self._limits)
+            digest = hashlib.sha256(radiograph.pixels.data).hexdigest()
+        return replace(radiograph, source=replace(radiograph.source, content_sha256=digest))
+
+
+class _Clock:
+    """Milliseconds by stage, the stage in which an error struck included."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._started = self._entered = perf_counter()
+        self._spent: dict[str, float] = {}
+
+    def enter(self, stage: str) -> None:
+        now = perf_counter()
+        self._spent[self._stage] = (now - self._entered) * 1e3
+        self._stage, self._entered = stage, now
+
+    def latency(self) -> Latency:
+        self.enter(self._stage)
+        return Latency(**self._spent, total_ms=(perf_counter() - self._started) * 1e3)
+
+
+def _sha256(content: "bytes | Dataset | NDArray[np.uint8]") -> str | None:
+    return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
 
 
 def _read(image: Image, limit: int) -> "bytes | Dataset | NDArray[np.uint8]":
@@ -152,9 +163,7 @@ def _read_file(path: Path, limit: int) -> bytes:
         raise InputError(Reason.UNREADABLE, message) from None
 
 
-def _refused(source: Source, gate: Gate, total_ms: float) -> Rejection:
+def _refused(source: Source, gate: Gate, latency: Latency) -> Rejection:
     codes = {reason.value for reason in Reason}
     note = next(note for note in gate.reasons if note.code in codes)
-    return Rejection(
-        source=source, reason=Reason(note.code), message=note.message, gate=gate, latency=Latency(total_ms=total_ms)
-    )
+    return Rejection(source=source, reason=Reason(note.code), message=note.message, gate=gate, latency=latency)

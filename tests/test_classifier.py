@@ -1,5 +1,6 @@
 """The library as a script author uses it."""
 
+import hashlib
 import io
 import os
 import pickle
@@ -95,7 +96,28 @@ def test_what_is_no_image_is_a_usage_error(classifier: cxr_edge.Classifier, imag
         classifier.classify(image)
     (result,) = classifier.classify_many([image])
     assert isinstance(result, cxr_edge.Rejection)
+    assert result.reason is cxr_edge.Reason.UNSUPPORTED
     assert "need a path, bytes" in result.message
+
+
+@pytest.mark.parametrize("images", ["study.dcm", b"bytes", Path("study.dcm")])
+def test_one_image_is_not_many(classifier: cxr_edge.Classifier, images: Any) -> None:
+    with pytest.raises(cxr_edge.UsageError, match="classify takes one"):
+        classifier.classify_many(images)
+
+
+def test_a_clash_is_said_at_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cxr_edge import classifier as module
+
+    monkeypatch.setattr(module, "clashing_builds", lambda: "two builds")
+    assert ("onnxruntime_clash", "two builds") in [(n.code, n.message) for n in cxr_edge.load(tiny).notices]
+
+
+def test_a_rejection_tells_which_bytes_and_how_long(classifier: cxr_edge.Classifier) -> None:
+    (result,) = classifier.classify_many([b"nonsense"])
+    assert isinstance(result, cxr_edge.Rejection)
+    assert result.source.content_sha256 == hashlib.sha256(b"nonsense").hexdigest()
+    assert 0 < result.latency.decode_ms <= result.latency.total_ms
 
 
 @pytest.mark.parametrize(

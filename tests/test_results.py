@@ -74,6 +74,8 @@ def _image(name: str, score: float, view: str | None = "AP", study: str | None =
 def test_study_is_decided_by_its_highest_frontal_image() -> None:
     (row,) = _studies(_image("a", 0.2), _image("b", 0.7), _image("c", 0.99, view="LL"), REFUSED)
     assert (row["images"], row["rejected"], row["deciding_image"]["path"]) == (4, 1, "b")
+    assert row["deciding_image"]["study_instance_uid"] == "1.2"
+    assert row["gate"]["status"] == "ok"
     assert row["positive"] is True
     assert "path" not in row["source"]
 

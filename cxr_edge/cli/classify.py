@@ -12,7 +12,7 @@ import typer
 from cxr_edge.cli.console import out, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, Found, find_images, open_image
 from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
-from cxr_edge.errors import OutputError
+from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import atomic_writer, refuse_existing, write_atomically
 from cxr_edge.results import Format, RowWriter, StudyCollector, open_writer, to_row
 from cxr_edge.types import GateMode, Prediction, Rejection
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier
 
 ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, FAIL_ON_MATCHED = 0, 3, 4, 10
-FORMAT_BY_SUFFIX: dict[str, Format] = {".csv": "csv", ".json": "json", ".txt": "table"}
+FORMAT_BY_SUFFIX: dict[str, Format] = {
+    ".csv": "csv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".txt": "table",
+    "": "jsonl",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
 
     DICOM, JPEG, PNG, WebP, TIFF or BMP, told by content and never by suffix.
     """
+    output = None if output == Path(STANDARD_INPUT) else output  # "-" is standard output here
     identifiers = not no_identifiers
     destination = _Destination(_format(format_, output), output, heatmap, overwrite, identifiers)
     if output is not None:
@@ -179,7 +187,10 @@ def _format(wanted: Format | None, output: Path | None) -> Format:
     if wanted is not None:
         return wanted
     if output is not None:
-        return FORMAT_BY_SUFFIX.get(output.suffix.lower(), "jsonl")
+        if output.suffix.lower() not in FORMAT_BY_SUFFIX:
+            message = f"the suffix {output.suffix} tells no format; --format does"
+            raise UsageError(message)
+        return FORMAT_BY_SUFFIX[output.suffix.lower()]
     return "table" if sys.stdout.isatty() else "jsonl"
 
 

@@ -47,9 +47,9 @@ def find_images(arguments: list[str], *, recursive: bool) -> Found:
                 paths.append(entry)
     notices = []
     if hidden:
-        notices.append(f"{hidden} hidden or system files were passed over")
+        notices.append(f"passed over {hidden} hidden or system file(s)")
     if folders:
-        notices.append(f"{folders} sub-folders were not entered; --recursive does")
+        notices.append(f"did not enter {folders} sub-folder(s); --recursive does")
     return Found(tuple(paths), tuple(notices))
 
 

@@ -1,15 +1,21 @@
 """`cxr-edge info`, `cxr-edge doctor` and `cxr-edge demo`: look at the model, at the installation, at both at work."""
 
 import json
+import shutil
+import sys
+import textwrap
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cxr_edge.cli.console import out, printable, say
 from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
+from cxr_edge.files import refuse_existing, write_atomically
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 UNUSABLE = 5
+MAX_NAME = 40
 
 
 def info(model: ModelOption = None, *, as_json: JsonOption = False) -> None:
@@ -52,18 +58,32 @@ def doctor(*, as_json: JsonOption = False) -> None:
     raise typer.Exit(UNUSABLE if report.problems else 0)
 
 
-def demo(model: ModelOption = None, *, provider: ProviderOption = "auto", threads: ThreadsOption = None) -> None:
+def demo(
+    model: ModelOption = None,
+    *,
+    keep: Annotated[
+        Path | None, typer.Option("--keep", metavar="FILE", help="Keep the phantom: a DICOM file to try things on.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing FILE.")] = False,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+) -> None:
     """Classify a synthetic phantom.
 
     Written as DICOM into a temporary folder, which is removed again.
     """
     from cxr_edge.classifier import load
     from cxr_edge.demo import classify_phantom
+    from cxr_edge.phantom import phantom_dicom
 
+    if keep is not None:
+        refuse_existing(keep, overwrite=overwrite)
     classifier = load(model, provider=provider, threads=threads)
     for note in classifier.notices:
         say(note.message)
     prediction = classify_phantom(classifier)
+    if keep is not None:
+        write_atomically(keep, phantom_dicom(), overwrite=overwrite)
     point = prediction.operating_point
     out("A synthetic phantom, drawn by this program, was classified: the installation works.\n")
     out("The class of a drawing means nothing. Not a medical device.\n\n")
@@ -84,8 +104,18 @@ def demo(model: ModelOption = None, *, provider: ProviderOption = "auto", thread
 
 
 def _section(title: str, facts: dict[str, str]) -> None:
-    width = max((len(name) for name in facts), default=0)
+    indent = min(max((len(name) for name in facts), default=0), MAX_NAME) + 4
     out(f"{title}\n")
     for name, value in facts.items():
-        out(f"  {name:<{width}}  {printable(str(value))}\n")
+        head = f"  {name}".ljust(indent)
+        if len(head) > indent:  # a long name stands on a line of its own
+            out(f"{head}\n")
+            head = " " * indent
+        lines = textwrap.wrap(printable(str(value)), _width() - indent, break_long_words=False) or [""]
+        out(head + f"\n{' ' * indent}".join(lines) + "\n")
     out("\n")
+
+
+def _width() -> int:
+    """Columns to wrap at: the terminal's; none in a pipe, where a line is a line."""
+    return max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100_000

@@ -35,7 +35,7 @@ def decode(
         InputError: why it cannot be classified, with a reason code.
     """
     if len(data) > limits.file_bytes:
-        message = f"the file holds {len(data)} bytes; DecodeLimits.file_bytes allows {limits.file_bytes}"
+        message = f"the file holds {len(data):,} bytes; at most {limits.file_bytes:,} are read"
         raise InputError(Reason.TOO_LARGE, message)
     file_format = sniff(data)
     if file_format in (FileFormat.DICOM, FileFormat.DICOM_WITHOUT_PREAMBLE):

@@ -49,7 +49,7 @@ class _CountedReader(io.BytesIO):
     def __init__(self, data: bytes, reads: int) -> None:
         super().__init__(data)
         self._left = reads
-        self.too_many = InputError(Reason.TOO_LARGE, "the data set has more elements than DecodeLimits.reads allows")
+        self.too_many = InputError(Reason.TOO_LARGE, "the data set has more elements than are read")
 
     @property
     def is_exhausted(self) -> bool:

@@ -89,7 +89,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _check_size(columns: int, rows: int, limits: DecodeLimits) -> None:
     if columns * rows > limits.pixels:
-        message = f"the image is {rows} x {columns}; DecodeLimits.pixels allows {limits.pixels}"
+        message = f"the image is {rows} x {columns}; at most {limits.pixels:,} pixels are read"
         raise InputError(Reason.TOO_LARGE, message)
 
 

@@ -83,7 +83,7 @@ def _check_size(image: ImagePixel, limits: DecodeLimits) -> None:
     if image.rows < 1 or image.columns < 1:
         raise InputError(Reason.MALFORMED, f"the image is {image.rows} x {image.columns}; need at least 1 x 1")
     if image.rows * image.columns > limits.pixels:
-        message = f"the image is {image.rows} x {image.columns}; DecodeLimits.pixels allows {limits.pixels}"
+        message = f"the image is {image.rows} x {image.columns}; at most {limits.pixels:,} pixels are read"
         raise InputError(Reason.TOO_LARGE, message)
 
 

@@ -21,14 +21,14 @@ def to_row(result: Prediction | Rejection, *, identifiers: bool = True) -> Row:
             **head,
             "status": "rejected",
             "reason": {"code": result.reason.value, "message": result.message},
-            "gate": _gate(result.gate) if result.gate else None,
+            "gate": gate_to_row(result.gate) if result.gate else None,
             "latency_ms": _latency(result.latency),
         }
     return {
         **head,
         "status": "classified",
         **verdict_to_row(result),
-        "gate": _gate(result.gate),
+        "gate": gate_to_row(result.gate),
         "rendering": result.rendering,
         "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
         "execution_provider": result.execution_provider,
@@ -71,7 +71,8 @@ def _interval(figure: Interval) -> Row:
     return {"estimate": figure.estimate, "low": figure.low, "high": figure.high}
 
 
-def _gate(gate: Gate) -> Row:
+def gate_to_row(gate: Gate) -> Row:
+    """The `gate` object."""
     return {"status": gate.status, "reasons": _notes(gate.reasons)}
 
 

@@ -1,7 +1,7 @@
 """Several images of one study, summed up in a row of its own."""
 
-from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, source_to_row, verdict_to_row
-from cxr_edge.types import Prediction, Rejection, Source
+from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, gate_to_row, source_to_row, verdict_to_row
+from cxr_edge.types import Prediction, Rejection
 
 LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL", "LAT"})  # PS3.3 C.8.11.5.1.1 and common practice
 UNTAGGED = ""  # the group of files without a StudyInstanceUID, when one was asked for
@@ -45,7 +45,8 @@ class StudyCollector:
             **row,
             "status": "classified",
             **verdict_to_row(deciding),
-            "deciding_image": source_to_row(_without_study(deciding.source), self._identifiers),
+            "deciding_image": source_to_row(deciding.source, self._identifiers),
+            "gate": gate_to_row(deciding.gate),
             "model": {"name": deciding.model.name, "version": deciding.model.version, "sha256": deciding.model.sha256},
         }
 
@@ -58,7 +59,3 @@ def _deciding(images: list[Prediction]) -> Prediction | None:
 
 def _is_lateral(image: Prediction) -> bool:
     return image.tags is not None and (image.tags.view_position or "").upper() in LATERAL_VIEWS
-
-
-def _without_study(source: Source) -> Source:
-    return Source(path=source.path, sop_instance_uid=source.sop_instance_uid, content_sha256=source.content_sha256)

@@ -30,7 +30,7 @@ class TableWriter:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         table.add_column("image", overflow="fold", ratio=3)
         table.add_column("result", overflow="fold", ratio=4)
-        table.add_column("probability", justify="right", no_wrap=True)
+        table.add_column("P(positive)", justify="right", no_wrap=True)
         table.add_column("gate", overflow="fold", ratio=2)
         table.add_column("ms", justify="right", no_wrap=True)
         for row in self._rows:

@@ -41,6 +41,15 @@ class LabelledImage:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """Disjoint by patient and by content: `calibration` from the two others. `agreement` may hold `validation`."""
+
+    calibration: tuple[LabelledImage, ...]
+    validation: tuple[LabelledImage, ...]
+    agreement: tuple[LabelledImage, ...]
+
+
 def read_images(source: Path, labels: Sequence[str], *, root: Path | None = None) -> tuple[LabelledImage, ...]:
     """The images of a folder with one sub-folder per class, or of a list file.
 

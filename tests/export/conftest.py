@@ -168,7 +168,7 @@ def tiny_network(keras: Any, *, head: str = "softmax") -> Any:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Warnings raised inside the training libraries are theirs to fix; our own stay errors."""
-    theirs = "ignore::Warning:(keras|tensorflow|tf2onnx|onnx|onnxruntime|h5py|google|absl|numpy)[.].*"
+    theirs = "ignore::Warning:(keras|tf_keras|tensorflow|tf2onnx|onnx|onnxruntime|h5py|google|absl|numpy)[.].*"
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.filterwarnings(theirs))

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
-from cxr_edge.errors import ModelError
+from cxr_edge.errors import EnvironmentUnusable, ModelError
 from cxr_edge_export.keras_model import load_model
 from cxr_edge_export.keras_safety import refuse_code
 
@@ -96,3 +96,38 @@ def test_no_model(tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(b"not a model")
     with pytest.raises(ModelError):
         load_model(tmp_path / name)
+
+
+def as_if_saved_by_keras_2(source: Path, target: Path) -> None:
+    """A copy that says it is of Keras 2 and holds a layer configuration that Keras 3 cannot read."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "metadata.json":
+                content = json.dumps({"keras_version": "2.15.0"}).encode()
+            if name == "config.json":
+                content = content.replace(b'"momentum"', b'"momentum_of_keras_2"')
+            new.writestr(name, content)
+
+
+def test_keras_2_file_asks_for_tf_keras(trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained.save(tmp_path / "a.keras")
+    as_if_saved_by_keras_2(tmp_path / "a.keras", tmp_path / "old.keras")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(EnvironmentUnusable, match=r"saved by Keras 2\.15\.0 and needs tf_keras"):
+        load_model(tmp_path / "old.keras")
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_keras_2_file_loads_in_tf_keras(tmp_path: Path, suffix: str) -> None:
+    tf_keras = pytest.importorskip("tf_keras", reason="needs tf_keras: pip install --no-deps 'tf-keras~=2.21.0'")
+    base = tf_keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3), alpha=0.35)
+    head = [tf_keras.layers.GlobalAveragePooling2D(), tf_keras.layers.Dense(2, activation="softmax")]
+    network = tf_keras.Sequential([base, *head])
+    path = tmp_path / f"old{suffix}"
+    network.save(path)
+    source = load_model(path)
+    image = np.random.Generator(np.random.PCG64(2)).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(source.predict(image), network.predict(image, verbose=0), atol=1e-6)
+    assert source.framework.startswith("tf_keras")
+    assert source.trace("image", (32, 32, 3)).graph.input[0].name == "image"

@@ -1,0 +1,186 @@
+"""The certificate: the exported file against Keras on the labelled sets, and the contract that says so."""
+
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_edge.contract import Contract, GatePolicy, Golden, GoldenCase, Identity, Outputs, Parity, Quantization
+from cxr_edge.engine import Engine, onnxruntime_module
+from cxr_edge.types import OperatingPoint
+from cxr_edge_export import dataset, graph, onnx_float, operating_points, parity
+from cxr_edge_export.golden import golden_case, golden_tensors
+from cxr_edge_export.keras_model import SourceModel
+from cxr_edge_export.recipe import Recipe, RecipeFile
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Keras and the exported file on one set: probabilities float32 [N, labels], truth int64 [N]."""
+
+    reference: "NDArray[np.float32]"
+    exported: "NDArray[np.float32]"
+    truth: "NDArray[np.int64]"
+
+
+def run(engine: Engine, tensors: "NDArray[Any]", recipe: Recipe) -> "NDArray[np.float32]":
+    """Probabilities float32 [N, labels] of the exported graph."""
+    return engine.run({recipe.input.name: tensors}, (graph.PROBABILITIES,))[0]
+
+
+def certify(
+    network: "onnx.ModelProto",
+    source: SourceModel,
+    recipe_file: RecipeFile,
+    sets: dataset.Sets,
+    *,
+    progress: dataset.Progress,
+    as_float: bool,
+) -> Contract:
+    """Measure the file against Keras on the labelled sets, and write down everything that was decided and found.
+
+    Raises:
+        LimitBroken: naming each figure that broke its limit.
+    """
+    recipe = recipe_file.recipe
+    engine = Engine(network.SerializeToString(), provider="cpu")
+    measured = _measure(engine, source, recipe, sets, progress)
+    points = _operating_points(recipe, measured[0])
+    proof = _prove(recipe, source, sets, measured, points)
+    return Contract(
+        schema_version=1,
+        identity=_identity(recipe_file, source),
+        rendering=recipe.rendering,
+        members=(recipe.member,),
+        outputs=_outputs(network, recipe),
+        labels=recipe.labels,
+        positive_labels=recipe.positive_labels,
+        operating_points=points,
+        default_operating_point=recipe.default_operating_point,
+        intended_use=recipe.intended_use,
+        gate=GatePolicy(out_of_distribution=None),
+        quantization=_quantization(recipe, sets, as_float=as_float),
+        parity=proof,
+        golden=Golden(tolerance=recipe.golden.tolerance, cases=_golden_cases(engine, source, recipe)),
+    )
+
+
+def _measure(
+    engine: Engine, source: SourceModel, recipe: Recipe, sets: dataset.Sets, progress: dataset.Progress
+) -> tuple[Measured, Measured]:
+    """Validation and agreement, each image once even where the sets overlap."""
+    unique = {image.path: image for image in (*sets.validation, *sets.agreement)}
+    order = {path: row for row, path in enumerate(unique)}
+    reference, exported, done = [], [], 0
+    for batch in dataset.tensors(tuple(unique.values()), recipe.rendering, recipe.member):
+        reference.append(onnx_float.keras_probabilities(source, batch, recipe.member))
+        exported.append(run(engine, batch, recipe))
+        done += len(batch)
+        progress("parity", done, len(unique))
+    before, after = np.concatenate(reference), np.concatenate(exported)
+
+    def part(images: tuple[dataset.LabelledImage, ...]) -> Measured:
+        rows = [order[image.path] for image in images]
+        truth = np.array([image.label for image in images], np.int64)
+        return Measured(reference=before[rows], exported=after[rows], truth=truth)
+
+    return part(sets.validation), part(sets.agreement)
+
+
+def _prove(
+    recipe: Recipe,
+    source: SourceModel,
+    sets: dataset.Sets,
+    measured: tuple[Measured, Measured],
+    points: tuple[OperatingPoint, ...],
+) -> Parity:
+    """The comparison on both sets, held against the recipe's limits.
+
+    Raises:
+        LimitBroken: naming each figure that broke its limit.
+    """
+    columns = tuple(recipe.labels.index(name) for name in recipe.positive_labels)
+    rules = parity.Rules(points=points, default=recipe.default_operating_point, positive_columns=columns)
+    names = (recipe.data.validation, recipe.data.agreement)
+    validation, agreement = (
+        parity.compare(
+            (name, dataset.set_sha256(images)),
+            part.truth,
+            parity.scores(part.reference, recipe.labels, recipe.positive_labels),
+            parity.scores(part.exported, recipe.labels, recipe.positive_labels),
+            rules,
+        )
+        for name, images, part in zip(names, (sets.validation, sets.agreement), measured, strict=True)
+    )
+    parity.check_limits(validation, agreement, recipe.limits)
+    return Parity(
+        reference=source.framework,
+        measured_on=f"onnxruntime {onnxruntime_module().__version__} CPUExecutionProvider, {platform.machine()}",
+        validation=validation,
+        agreement=agreement,
+        limits=recipe.limits,
+    )
+
+
+def _operating_points(recipe: Recipe, validation: Measured) -> tuple[OperatingPoint, ...]:
+    columns = [recipe.labels.index(name) for name in recipe.positive_labels]
+    positive = np.isin(validation.truth, columns)
+    score = parity.scores(validation.reference, recipe.labels, recipe.positive_labels).positive
+    return tuple(
+        operating_points.choose(rule, positive, score, recipe.data.validation) for rule in recipe.operating_points
+    )
+
+
+def _golden_cases(engine: Engine, source: SourceModel, recipe: Recipe) -> tuple[GoldenCase, ...]:
+    drawn = golden_tensors(recipe.member)
+    return tuple(
+        golden_case(
+            case,
+            onnx_float.keras_probabilities(source, case[2][None], recipe.member)[0],
+            run(engine, case[2][None], recipe)[0],
+        )
+        for case in drawn
+    )
+
+
+def _identity(recipe_file: RecipeFile, source: SourceModel) -> Identity:
+    model = recipe_file.recipe.model
+    return Identity(
+        name=model.name,
+        version=model.version,
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        licence=model.licence,
+        recipe_sha256=recipe_file.sha256,
+        source_model_sha256=source.sha256,
+        training_data=recipe_file.recipe.training_data,
+    )
+
+
+def _outputs(network: "onnx.ModelProto", recipe: Recipe) -> Outputs:
+    names = {output.name for output in network.graph.output}
+    return Outputs(
+        probabilities=graph.PROBABILITIES,
+        activation_map=graph.ACTIVATION_MAP if graph.ACTIVATION_MAP in names else None,
+        features=None,
+        temperature=recipe.temperature,
+    )
+
+
+def _quantization(recipe: Recipe, sets: dataset.Sets, *, as_float: bool) -> Quantization:
+    plan = recipe.quantization
+    return Quantization(
+        scheme="none" if as_float else "int8-u8s8-qdq",
+        ranges="none" if as_float else plan.ranges,
+        per_channel=not as_float,
+        reduce_range=plan.reduce_range and not as_float,
+        bias_correction=False,
+        float_layers=() if as_float else plan.float_layers,
+        images=0 if as_float else len(sets.calibration),
+        sha256=None if as_float else dataset.set_sha256(sets.calibration),
+    )

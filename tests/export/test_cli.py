@@ -1,0 +1,48 @@
+"""The command line: what it prints, and how it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+from cxr_edge_export import cli
+
+
+def arguments(workbench: Any, output: Path) -> list[str]:
+    folders = ["--calibration", str(workbench.calibration), "--validation", str(workbench.validation)]
+    return ["convert", str(workbench.model), "--recipe", str(workbench.recipe), *folders, "-o", str(output)]
+
+
+def test_convert_prints_the_certificate(workbench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{tmp_path / 'tiny.onnx'}\n")
+    for words in ("operating point screening: threshold", "agreement, flips at standard", "validation, AUC"):
+        assert words in out
+    assert "parity:" not in err  # no progress bar off a terminal
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.onnx", "tiny.onnx.sha256"]
+
+
+def test_interrupted(workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cxr_edge_export.convert.load_model", interrupt)
+    assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_needs_no_tensorflow() -> None:
+    script = "import sys; from cxr_edge_export import cli; cli.run(['--help']); print('tensorflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "restamp" in done.stdout
+    assert done.stdout.rstrip().endswith("False")
+
+
+@pytest.mark.parametrize("wrong", [[], ["convert"], ["nothing"], ["card", "x.onnx"]])
+def test_usage(wrong: list[str]) -> None:
+    assert cli.run(wrong) == 2
