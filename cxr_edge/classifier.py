@@ -7,17 +7,22 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cxr_edge.contract import Contract, from_metadata
 from cxr_edge.decide import decide
-from cxr_edge.engine import Engine, available_threads, clashing_builds
+from cxr_edge.engine import Engine, TensorInfo, available_threads, clashing_builds
 from cxr_edge.errors import ContractError, CxrEdgeError, InputError, ModelError, Reason, UsageError
 from cxr_edge.modelfile import ModelFile, read_model
-from cxr_edge.prepare import Image, Prepared, Preparer, source_of
+from cxr_edge.prepare import Image, Prepared, Preparer
 from cxr_edge.types import GateMode, Latency, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from numpy.typing import NDArray
+
+MAP_DIMENSIONS = 4
 AHEAD_PER_WORKER = 2  # decoded images waiting for inference: bounds memory, whatever the batch
 
 
@@ -76,7 +81,7 @@ class Classifier:
             message = f"threads is {threads}; at least 1 is needed"
             raise UsageError(message)
         self._options = {"provider": provider, "threads": threads, "gate": gate, "operating_point": operating_point}
-        self._path = model.path
+        self._path = model.path.resolve()  # a copy may be unpickled elsewhere
         self._engine = Engine(model.content, provider=provider, threads=threads)
         self.contract: Contract = from_metadata(self._engine.metadata)
         _check_graph(self.contract, self._engine)
@@ -128,27 +133,31 @@ class Classifier:
 
         workers = available_threads()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
-        waiting: deque[tuple[Image, Future[Prepared | Rejection]]] = deque()
+        waiting: deque[Future[Prepared | Rejection]] = deque()
         try:
             for image in images:
-                waiting.append((image, pool.submit(self._preparer.prepare_safely, image)))
+                waiting.append(pool.submit(self._preparer.prepare_safely, image))
                 if len(waiting) > workers * AHEAD_PER_WORKER:
-                    yield self._finish(*waiting.popleft(), keep_radiograph=keep_radiograph)
+                    yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)
             while waiting:
-                yield self._finish(*waiting.popleft(), keep_radiograph=keep_radiograph)
+                yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _finish(
-        self, image: Image, future: "Future[Prepared | Rejection]", *, keep_radiograph: bool
-    ) -> Prediction | Rejection:
-        prepared = future.result()
+    def _finish(self, prepared: Prepared | Rejection, *, keep_radiograph: bool) -> Prediction | Rejection:
         if isinstance(prepared, Rejection):
             return prepared
         try:
             return self._infer(prepared, keep_radiograph=keep_radiograph)
-        except CxrEdgeError as error:
-            return Rejection(source=source_of(image), reason=Reason.INTERNAL, message=str(error))
+        except Exception as error:  # noqa: BLE001 - a batch goes on
+            message = str(error) if isinstance(error, CxrEdgeError) else f"unexpected {type(error).__name__}"
+            return Rejection(
+                source=prepared.radiograph.source,
+                reason=Reason.INTERNAL,
+                message=message,
+                gate=prepared.gate,
+                latency=prepared.latency,
+            )
 
     def _infer(self, prepared: Prepared, *, keep_radiograph: bool) -> Prediction:
         started = perf_counter()
@@ -156,6 +165,7 @@ class Classifier:
         wanted = (names.probabilities,) if names.activation_map is None else (names.probabilities, names.activation_map)
         outputs = self._engine.run(prepared.tensors, wanted)
         inferred = perf_counter()
+        _check_outputs(outputs, len(self.contract.labels))
         verdict = decide(outputs[0][0], self.contract, self.operating_point)
         radiograph, latency = prepared.radiograph, prepared.latency
         inference_ms = (inferred - started) * 1e3
@@ -218,22 +228,43 @@ def _notices(model: ModelFile, engine: Engine, provider: str) -> Iterator[Note]:
 def _check_graph(contract: Contract, engine: Engine) -> None:
     for member in contract.members:
         spec = member.input
-        found = engine.inputs.get(spec.name)
         dtype = "tensor(float)" if spec.dtype == "float32" else f"tensor({spec.dtype})"
-        needed = (dtype, (spec.height, spec.width, spec.channels))
-        if found is None or (found[0], found[1][1:]) != needed:
-            message = f"the graph's input {spec.name} is {found}; the contract says {dtype} [N, *{needed[1]}]"
-            raise ContractError(message)
-    extra = set(engine.inputs) - {member.input.name for member in contract.members}
-    wanted = (contract.outputs.probabilities, contract.outputs.activation_map, contract.outputs.features)
-    missing = {name for name in wanted if name is not None} - set(engine.outputs)
-    if extra or missing:
-        message = f"graph and contract disagree: inputs {sorted(extra)} unknown, outputs {sorted(missing)} missing"
+        _check_tensor(spec.name, engine.inputs.get(spec.name), dtype, (spec.height, spec.width, spec.channels))
+    unknown = set(engine.inputs) - {member.input.name for member in contract.members}
+    if unknown:
+        message = f"the graph has inputs {sorted(unknown)} that the contract does not know"
         raise ContractError(message)
-    classes = engine.outputs[contract.outputs.probabilities][1][-1]
-    if classes != len(contract.labels):
-        message = f"the graph gives {classes} probabilities; the contract has {len(contract.labels)} labels"
+    outputs, labels = contract.outputs, len(contract.labels)
+    _check_tensor(outputs.probabilities, engine.outputs.get(outputs.probabilities), "tensor(float)", (labels,))
+    if outputs.activation_map is not None:
+        shape = (None, None, labels)
+        _check_tensor(outputs.activation_map, engine.outputs.get(outputs.activation_map), "tensor(float)", shape)
+    if outputs.features is not None and outputs.features not in engine.outputs:
+        message = f"the graph has no output {outputs.features}, which the contract names"
         raise ContractError(message)
     if contract.gate.out_of_distribution is not None:
         message = "the contract holds an out-of-distribution part, which this release cannot apply"
         raise ContractError(message)
+
+
+def _check_tensor(name: str, found: TensorInfo | None, dtype: str, shape: tuple[int | None, ...]) -> None:
+    """Type and shape after the free batch axis; None stands for any size."""
+    if (
+        found is None
+        or found[0] != dtype
+        or len(found[1]) != len(shape) + 1
+        or isinstance(found[1][0], int)
+        or any(wanted not in (None, size) for wanted, size in zip(shape, found[1][1:], strict=True))
+    ):
+        message = f"the graph's tensor {name} is {found}; the contract says {dtype} [N, *{shape}]"
+        raise ContractError(message)
+
+
+def _check_outputs(outputs: "list[NDArray[np.float32]]", labels: int) -> None:
+    """A graph may declare one shape and give another."""
+    probabilities, *maps = outputs
+    fits = probabilities.shape == (1, labels)
+    fits = fits and all(m.ndim == MAP_DIMENSIONS and m.shape[0] == 1 and m.shape[3] == labels for m in maps)
+    if not fits or not all(np.isfinite(m).all() for m in maps):
+        message = f"the model gave outputs of shape {[output.shape for output in outputs]}, or numbers that are none"
+        raise ModelError(message)

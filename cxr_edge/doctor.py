@@ -1,5 +1,6 @@
 """What this installation is made of, and whether it can run."""
 
+import importlib
 import importlib.metadata
 import platform
 import sys
@@ -16,6 +17,7 @@ from cxr_edge.preprocess import pillow_arithmetic_matches
 PACKAGES = (
     "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "opencv-python-headless", "msgspec",
 )  # fmt: skip
+MODULES = ("onnxruntime", "numpy", "PIL.Image", "pydicom", "imagecodecs", "msgspec", "cv2")
 OPENCV_WHEELS = (
     "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
 )  # fmt: skip
@@ -35,14 +37,11 @@ class Report:
 def examine() -> Report:
     """Look at versions, providers, CPU, codecs, models; never raises for what it finds."""
     problems, warnings = _clashes()
+    _missing(problems)
+    if problems:  # the rest would stumble over them
+        return Report(facts=_versions(), problems=tuple(problems), warnings=tuple(warnings))
     facts = {
-        "cxr-edge": {
-            "version": __version__,
-            "python": f"{platform.python_implementation()} {platform.python_version()}",
-            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-            "executable bits": str(64 if sys.maxsize > 2**32 else 32),
-        },
-        "packages": {name: _installed(name) or "missing" for name in PACKAGES},
+        **_versions(),
         "cpu": {"flags": " ".join(cpu_flags()) or "unknown", "threads by default": str(available_threads())},
         "providers": _providers(problems),
         "resize": _resize(warnings),
@@ -50,6 +49,18 @@ def examine() -> Report:
         "models": _models(problems),
     }
     return Report(facts=facts, problems=tuple(problems), warnings=tuple(warnings))
+
+
+def _versions() -> dict[str, dict[str, str]]:
+    return {
+        "cxr-edge": {
+            "version": __version__,
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "executable bits": str(64 if sys.maxsize > 2**32 else 32),
+        },
+        "packages": {name: _installed(name) or "missing" for name in PACKAGES},
+    }
 
 
 def cpu_flags() -> tuple[str, ...]:
@@ -89,6 +100,15 @@ def _providers(problems: list[str]) -> dict[str, str]:
         problems.append(str(error))
         return {}
     return {"in this onnxruntime": ", ".join(ort.get_available_providers())}
+
+
+def _missing(problems: list[str]) -> None:
+    """Packages that must be there; pip's metadata alone would not show a broken one."""
+    for module in MODULES:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            problems.append(f"{module} does not load: {error}")
 
 
 def _resize(warnings: list[str]) -> dict[str, str]:

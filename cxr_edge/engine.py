@@ -3,7 +3,7 @@
 import contextlib
 import importlib.metadata
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,7 @@ WHEELS = (
     "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-rocm",
     "onnxruntime-silicon", "onnxruntime-training", "ort-nightly", "ort-nightly-gpu",
 )  # fmt: skip
+TensorInfo = tuple[str, tuple[int | str | None, ...]]  # onnxruntime's type, shape; a free axis is a name or None
 AUTO_ORDER = ("cuda", "directml", "cpu")  # TensorRT builds engines for minutes: only when asked for by name
 MAX_DEFAULT_THREADS = 4
 
@@ -119,9 +120,13 @@ class Engine:
                     raise
                 self.fallbacks += (str(error),)
         self.execution_provider: str = self._session.get_providers()[0]
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.inputs = {value.name: (value.type, tuple(value.shape)) for value in self._session.get_inputs()}
-        self.outputs = {value.name: (value.type, tuple(value.shape)) for value in self._session.get_outputs()}
+        try:
+            self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except UnicodeDecodeError:
+            message = "the model's metadata are not UTF-8"
+            raise ModelError(message) from None
+        self.inputs = _describe(self._session.get_inputs())
+        self.outputs = _describe(self._session.get_outputs())
 
     def run(
         self, tensors: "Mapping[str, NDArray[np.generic]]", outputs: tuple[str, ...]
@@ -164,7 +169,12 @@ def _session(ort: "ModuleType", model: bytes, name: str, threads: int) -> "onnxr
     if name != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else a mere warning
     try:
-        session: onnxruntime.InferenceSession = ort.InferenceSession(model, options, providers=[wanted])
+        if name in ("cuda", "tensorrt"):
+            ort.preload_dlls()  # pip's nvidia packages are not on the loader's path
+        # enable_fallback: else the Python wrapper prints, turns to the CPU and tells nobody
+        session: onnxruntime.InferenceSession = ort.InferenceSession(
+            model, options, providers=[wanted], enable_fallback=0
+        )
     except Exception as error:
         if name != "cpu":
             message = f"provider {name} does not start: {_first_line(error)}"
@@ -175,6 +185,10 @@ def _session(ort: "ModuleType", model: bytes, name: str, threads: int) -> "onnxr
         message = f"provider {name} was asked for, but onnxruntime took {session.get_providers()[0]}"
         raise ProviderError(message)
     return session
+
+
+def _describe(values: "Sequence[onnxruntime.NodeArg]") -> dict[str, TensorInfo]:
+    return {value.name: (value.type, tuple(value.shape)) for value in values}
 
 
 def _first_line(error: Exception) -> str:

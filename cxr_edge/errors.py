@@ -59,9 +59,12 @@ class InputError(CxrEdgeError):
 
     Attributes:
         reason: the stable reason code, as written into a `Rejection`.
+        sop_instance_uid, study_instance_uid: where the file could be read as far as that.
     """
 
     exit_code = 3
+    sop_instance_uid: str | None = None
+    study_instance_uid: str | None = None
 
     def __init__(self, reason: Reason, message: str) -> None:
         """Keep the reason code beside the message."""

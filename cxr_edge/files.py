@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ def atomic_writer(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
         OutputError: `target` exists and is not to be overwritten, or the folder cannot be written.
     """
     refuse_existing(target, overwrite=overwrite)
+    target = Path(os.path.realpath(target))  # what a link points to is replaced, not the link
     temporary = target.with_name(f".cxr-edge-{secrets.token_hex(8)}.part")
     try:
         with temporary.open("xb") as stream:  # not tempfile: an output is as readable as any file the user makes
@@ -52,19 +54,25 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: so.
     """
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 - the methods of Path raise on names that are too long
         message = f"cannot write {target}: it is a folder"
         raise OutputError(message)
-    if not overwrite and os.path.lexists(target):
-        message = f"{target} exists already; --overwrite replaces it"
-        raise OutputError(message)
-    if not target.parent.is_dir():
+    if os.path.lexists(target):
+        if not overwrite:
+            message = f"{target} exists already; --overwrite replaces it"
+            raise OutputError(message)
+        if os.path.exists(target) and not os.path.isfile(target):  # noqa: PTH110, PTH113
+            message = f"cannot write {target}: it is a device, pipe or socket"
+            raise OutputError(message)
+    if not os.path.isdir(target.parent):  # noqa: PTH112
         message = f"cannot write {target}: its folder does not exist"
         raise OutputError(message)
 
 
 def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(target, temporary)  # a file of patients that only its owner may read stays so
         temporary.replace(target)
         return
     try:
@@ -72,7 +80,8 @@ def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
     except FileExistsError:
         message = f"{target} exists already; --overwrite replaces it"
         raise OutputError(message) from None
-    except OSError:  # no hard links here (FAT, some shares)
+    except OSError:  # no hard links here (FAT, some shares); a rename would replace silently
+        refuse_existing(target, overwrite=False)
         temporary.rename(target)
     else:
         temporary.unlink()
@@ -84,6 +93,7 @@ def _sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with contextlib.suppress(OSError):  # some network shares cannot; the file itself is written
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

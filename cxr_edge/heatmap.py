@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 
 FULL_SCALE_LOGITS = 10.0  # evidence shown at full strength; fixed, so that two heat maps can be compared
 MAX_OPACITY = 0.6
+BAND_ROWS = 512  # blended at a time: floats of a whole radiograph would take 200 MB
 
 
 def evidence(prediction: Prediction, contract: Contract) -> "NDArray[np.float32]":
-    """Evidence for the positive labels against the others, in logits by place; its mean is the decision's logit.
+    """Evidence for the positive labels against the others, in logits by place.
+
+    Its mean plus the dense layer's bias is the logit of the decision.
 
     Returns:
         float32 (h, w), the strongest positive label's map minus the strongest other label's map.
@@ -43,6 +46,20 @@ def evidence(prediction: Prediction, contract: Contract) -> "NDArray[np.float32]
     return np.asarray(positive - negative, np.float32)
 
 
+def check_heat_maps(contract: Contract) -> None:
+    """Whether a model's heat maps can be drawn.
+
+    Raises:
+        UsageError: it has no activation map, or does not see the whole image.
+    """
+    if contract.outputs.activation_map is None:
+        message = f"the model {contract.identity.name} has no activation map; no heat map can be drawn"
+        raise UsageError(message)
+    if any(member.resize.aspect != "squash" for member in contract.members):
+        message = "heat maps are drawn only for models that see the whole image (aspect squash)"
+        raise UsageError(message)
+
+
 def heat_map(prediction: Prediction, contract: Contract) -> "NDArray[np.uint8]":
     """The radiograph with the evidence for the positive labels laid over it.
 
@@ -56,22 +73,29 @@ def heat_map(prediction: Prediction, contract: Contract) -> "NDArray[np.uint8]":
     Raises:
         UsageError: no activation map, no radiograph kept, or a model that does not see the whole image.
     """
+    check_heat_maps(contract)
     if prediction.radiograph is None:
         message = "a heat map needs the radiograph: classify with keep_radiograph=True"
-        raise UsageError(message)
-    if any(member.resize.aspect != "squash" for member in contract.members):
-        message = "heat maps are drawn only for models that see the whole image (aspect squash)"
         raise UsageError(message)
     import cv2
 
     pixels = prediction.radiograph.pixels
     rows, columns = pixels.shape
-    strength = np.clip(evidence(prediction, contract) / FULL_SCALE_LOGITS, 0, 1)
-    strength = cv2.resize(strength, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    coarse = np.clip(evidence(prediction, contract) / FULL_SCALE_LOGITS, 0, 1)
+    strength = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    picture = np.empty((rows, columns, 3), np.uint8)
+    for top in range(0, rows, BAND_ROWS):
+        band = slice(top, top + BAND_ROWS)
+        picture[band] = _blend(pixels[band], strength[band])
+    return picture
+
+
+def _blend(pixels: "NDArray[np.uint8]", strength: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+    import cv2
+
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    opacity = (strength * MAX_OPACITY)[..., np.newaxis]
-    blended: NDArray[np.float32] = pixels[..., np.newaxis] * (1 - opacity) + colours * opacity
-    return np.rint(blended).astype(np.uint8)
+    opacity = (strength * np.float32(MAX_OPACITY))[..., np.newaxis]
+    return np.rint(pixels[..., np.newaxis] * (1 - opacity) + colours * opacity).astype(np.uint8)
 
 
 def heat_map_png(prediction: Prediction, contract: Contract) -> bytes:
@@ -83,8 +107,11 @@ def heat_map_png(prediction: Prediction, contract: Contract) -> bytes:
     """
     import cv2
 
-    done, encoded = cv2.imencode(".png", heat_map(prediction, contract))
+    try:
+        done, encoded = cv2.imencode(".png", heat_map(prediction, contract))
+    except (cv2.error, MemoryError):
+        done = False
     if not done:
-        message = "the heat map could not be encoded as PNG"
+        message = "the heat map of one image could not be drawn"
         raise OutputError(message)
     return encoded.tobytes()

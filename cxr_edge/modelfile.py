@@ -1,6 +1,7 @@
 """Finding a model and reading its bytes, checked against the SHA-256 that was released with it."""
 
 import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from cxr_edge.errors import ModelError
 DEFAULT_MODEL = "resnet50-binary"
 MAX_BYTES = 2 << 30  # protobuf's own limit
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
-_DIGEST_LINE = re.compile(r"([0-9a-f]{64})\s+\*?(.+)")
+_DIGEST_LINE = re.compile(r"([0-9a-fA-F]{64})\s+\*?(.+)")  # PowerShell writes capitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ def read_model(model: str | Path | None = None) -> ModelFile:
     """
     path = _locate(model)
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            message = f"the model {path} has {size:,} bytes; at most {MAX_BYTES:,} are read"
+            raise ModelError(message)
         content = path.read_bytes()
     except OSError as error:
         message = f"the model {path} cannot be read: {error.strerror}"
@@ -49,12 +54,9 @@ def read_model(model: str | Path | None = None) -> ModelFile:
         message = f"the model {path} is empty"
         raise ModelError(message)
     digest = hashlib.sha256(content).hexdigest()
-    released = _released_digest(path)
-    if released is not None and released != digest:
-        message = f"the model {path} has SHA-256 {digest}; released was {released}: it was altered or damaged"
-        raise ModelError(message)
+    pinned = _check_released(path, digest)
     _refuse_external_data(content, path)
-    return ModelFile(path=path, content=content, sha256=digest, pinned=released is not None)
+    return ModelFile(path=path, content=content, sha256=digest, pinned=pinned)
 
 
 def packaged_models() -> dict[str, Path]:
@@ -64,8 +66,10 @@ def packaged_models() -> dict[str, Path]:
 
 def _model_folders() -> list[Path]:
     package = Path(__file__).resolve().parent
-    checkout = package.parent / "models"  # a source checkout keeps them beside the package
-    return [folder for folder in (checkout, package / "models") if folder.is_dir()]
+    folders = [package / "models"]
+    if (package.parent / "pyproject.toml").is_file():  # a source checkout keeps them beside the package
+        folders.append(package.parent / "models")
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _locate(model: str | Path | None) -> Path:
@@ -77,29 +81,40 @@ def _locate(model: str | Path | None) -> Path:
         message = f"no model is named {name!r}; known: {', '.join(known) or 'none'}; a file needs the suffix .onnx"
         raise ModelError(message)
     path = Path(name)
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise
         message = f"there is no model file {path}"
         raise ModelError(message)
     return path
 
 
-def _released_digest(path: Path) -> str | None:
-    for listing in (path.with_name(path.name + ".sha256"), path.with_name("SHA256SUMS")):
-        if not listing.is_file():
-            continue
-        try:
-            lines = listing.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"the checksum file {listing} cannot be read: {error}"
-            raise ModelError(message) from None
-        for line in lines:
-            match = _DIGEST_LINE.fullmatch(line.strip())
-            if match and match[2] == path.name:
-                return match[1]
-        if listing.name != "SHA256SUMS":
-            message = f"the checksum file {listing} names no SHA-256 of {path.name}"
+def _check_released(path: Path, digest: str) -> bool:
+    """Whether a released SHA-256 stands beside the file.
+
+    Raises:
+        ModelError: one that does not agree, or a `.sha256` that names none.
+    """
+    own = path.with_name(path.name + ".sha256")
+    released = [found for listing in (own, path.with_name("SHA256SUMS")) for found in _digests(listing, path.name)]
+    if own.is_file() and not released:
+        message = f"the checksum file {own} names no SHA-256 of {path.name}"
+        raise ModelError(message)
+    for other in released:
+        if other != digest:
+            message = f"the model {path} has SHA-256 {digest}; released was {other}: it was altered or damaged"
             raise ModelError(message)
-    return None
+    return bool(released)
+
+
+def _digests(listing: Path, name: str) -> list[str]:
+    if not listing.is_file():
+        return []
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()  # Windows editors write a byte order mark
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the checksum file {listing} cannot be read: {error}"
+        raise ModelError(message) from None
+    matches = [_DIGEST_LINE.fullmatch(line.strip()) for line in lines]
+    return [match[1].lower() for match in matches if match and match[2] == name]
 
 
 def _refuse_external_data(content: bytes, path: Path) -> None:

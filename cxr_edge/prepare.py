@@ -13,7 +13,7 @@ import numpy as np
 from cxr_edge.contract import Contract
 from cxr_edge.decode import DecodeLimits, decode, decode_dataset
 from cxr_edge.decode.array import decode_array
-from cxr_edge.errors import InputError, Reason, UsageError
+from cxr_edge.errors import EnvironmentUnusable, InputError, Reason, UsageError
 from cxr_edge.gate import check_gate
 from cxr_edge.preprocess import preprocess
 from cxr_edge.types import Gate, GateMode, Latency, Radiograph, Rejection, Source
@@ -47,9 +47,15 @@ class Preparer:
         self._limits = limits or DecodeLimits()
 
     def prepare_safely(self, image: Image) -> Prepared | Rejection:
-        """As `prepare`, at the edge of a batch: whatever goes wrong costs this image alone."""
+        """As `prepare`, at the edge of a batch: whatever goes wrong costs this image alone.
+
+        Raises:
+            EnvironmentUnusable: this installation cannot decode: no image is to blame, and every one would fail.
+        """
         try:
             return self.prepare(image)
+        except EnvironmentUnusable:
+            raise
         except UsageError as error:
             return Rejection(source=source_of(image), reason=Reason.UNSUPPORTED, message=str(error))
         except Exception as error:  # noqa: BLE001 - a batch goes on; the type's name alone, the text may hold tags
@@ -75,6 +81,8 @@ class Preparer:
             clock.enter("preprocess_ms")
             tensors = {m.input.name: preprocess(radiograph.pixels, m)[np.newaxis] for m in self._contract.members}
         except InputError as error:
+            uids = error.sop_instance_uid, error.study_instance_uid
+            source = replace(source, sop_instance_uid=uids[0], study_instance_uid=uids[1])
             return Rejection(source=source, reason=error.reason, message=str(error), latency=clock.latency())
         return Prepared(radiograph, gate, tensors, clock.latency())
 
@@ -140,7 +148,11 @@ def source_of(image: Image) -> Source:
     """What is known of an image before it is read: its path, where it has one."""
     if isinstance(image, str | os.PathLike):
         # a name that is not valid Unicode must not break JSON; it is shown, not reopened
-        return Source(path=os.fsencode(image).decode("utf-8", "backslashreplace"))
+        name = str(os.fspath(image))
+        try:
+            return Source(path=os.fsencode(name).decode("utf-8", "backslashreplace"))
+        except UnicodeEncodeError:  # half of a surrogate pair, which no file system gave
+            return Source(path=name.encode("utf-8", "backslashreplace").decode())
     return Source()
 
 
@@ -148,7 +160,7 @@ def _read_file(path: Path, limit: int) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise InputError(Reason.UNREADABLE, "this is a folder; need a file")
+            raise InputError(Reason.UNREADABLE, "this is a folder that was not or could not be read; need a file")
         if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
             raise InputError(Reason.UNREADABLE, "this is a pipe, socket or device; need a regular file")
         if status.st_size > limit:

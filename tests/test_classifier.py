@@ -44,6 +44,7 @@ def _png(pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> bytes:
 
 
 GRAY = chest_phantom(224, 224)
+_PNG_OF_GRAY = _png(GRAY)
 
 
 def test_every_kind_of_input_gives_the_same(classifier: cxr_edge.Classifier, tmp_path: Path) -> None:
@@ -264,10 +265,10 @@ OUT_OF_DISTRIBUTION = OutOfDistribution(
 @pytest.mark.parametrize(
     ("contract", "graph", "message"),
     [
-        (make_contract(), {"channels": 1}, "input image"),
-        (make_contract(), {"classes": 3}, "3 probabilities"),
-        (make_contract(members=(GRAY_MEMBER,)), {}, "input image"),
-        (make_contract(members=(replace(MEMBER, input=replace(MEMBER.input, name="x")),)), {}, "input x"),
+        (make_contract(), {"channels": 1}, "tensor image"),
+        (make_contract(), {"classes": 3}, "tensor probabilities"),
+        (make_contract(members=(GRAY_MEMBER,)), {}, "tensor image"),
+        (make_contract(members=(replace(MEMBER, input=replace(MEMBER.input, name="x")),)), {}, "tensor x"),
         (make_contract(outputs=replace(make_contract().outputs, features="features")), {}, "features"),
         (
             make_contract(gate=replace(make_contract().gate, out_of_distribution=OUT_OF_DISTRIBUTION)),
@@ -280,6 +281,41 @@ OUT_OF_DISTRIBUTION = OutOfDistribution(
 def test_contract_and_graph_must_agree(tmp_path: Path, contract: Any, graph: Any, message: str) -> None:
     with pytest.raises(cxr_edge.ContractError, match=message):
         cxr_edge.load(tiny_model(tmp_path, contract, **graph))
+
+
+def test_a_batch_survives_a_failing_network(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = cxr_edge.load(tiny)
+    monkeypatch.setattr(classifier._engine, "run", lambda *_: [np.zeros((1, 3), np.float32)])  # noqa: SLF001
+    (result,) = classifier.classify_many([phantom_dicom()])
+    assert isinstance(result, cxr_edge.Rejection)
+    assert (result.reason, result.gate is not None) == (cxr_edge.Reason.INTERNAL, True)
+    assert result.source.sop_instance_uid
+    monkeypatch.setattr(classifier._engine, "run", lambda *_: 1 / 0)  # noqa: SLF001
+    (result,) = classifier.classify_many([GRAY])
+    assert isinstance(result, cxr_edge.Rejection)
+
+
+def test_names_that_are_no_unicode_stop_nothing(classifier: cxr_edge.Classifier) -> None:
+    results = list(classifier.classify_many(["\ud800", GRAY]))
+    assert [type(result).__name__ for result in results] == ["Rejection", "Prediction"]
+
+
+def test_a_rejected_dicom_keeps_its_study(classifier: cxr_edge.Classifier) -> None:
+    import pydicom
+
+    raw = pydicom.dcmread(io.BytesIO(phantom_dicom()))
+    raw.PresentationIntentType = "FOR PROCESSING"
+    (result,) = classifier.classify_many([raw])
+    assert isinstance(result, cxr_edge.Rejection)
+    assert result.source.study_instance_uid == raw.StudyInstanceUID
+
+
+def test_a_broken_installation_blames_no_image(
+    classifier: cxr_edge.Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(cxr_edge.EnvironmentUnusable):
+        list(classifier.classify_many([_PNG_OF_GRAY]))
 
 
 def test_a_network_that_gives_no_probabilities_is_not_believed(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ def test_untagged_files_become_a_study_on_request(
 ) -> None:
     from PIL import Image
 
-    for name in "ab":
-        Image.fromarray(chest_phantom(200, 200)).save(tmp_path / f"{name}.png")
+    for seed, name in enumerate("ab"):
+        Image.fromarray(chest_phantom(200, 200, seed=seed)).save(tmp_path / f"{name}.png")
     run(["classify", str(tmp_path), "--model", tiny])
     assert {row["kind"] for row in _rows(capsys)} == {"image"}
     run(["classify", str(tmp_path), "--model", tiny, "--study"])
@@ -150,6 +150,64 @@ def test_fail_on_positive(inbox: Path, tiny: str) -> None:
     assert run(["classify", bad, *screening]) == 4
 
 
+def test_outputs_of_the_call_are_no_inputs(inbox: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["classify", str(inbox), "-r", "--model", tiny, "-o", str(inbox / "r.csv"), "--heatmap"]
+    arguments += [str(inbox / "maps"), "--overwrite"]
+    assert run(arguments) == run(arguments) == 3
+    assert "passed over 4 output(s) of this very call" in capsys.readouterr().err
+    with (inbox / "r.csv").open(encoding="utf-8", newline="") as stream:
+        assert [row["kind"] for row in csv.DictReader(stream)] == ["image"] * 4 + ["study"]
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="needs permissions that bind")
+def test_an_unreadable_folder_is_a_rejection(inbox: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (inbox / "deep").chmod(0)
+    assert run(["classify", str(inbox), "-r", "--model", tiny]) == 3
+    assert [row.get("reason", {}).get("code") for row in _rows(capsys)] == [None, None, "unreadable", None]
+
+
+def test_a_folder_that_vanishes_is_a_rejection(
+    inbox: Path, tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if path.endswith("deep"):
+            raise PermissionError
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert run(["classify", str(inbox), "-r", "--model", tiny]) == 3
+    assert [row.get("reason", {}).get("code") for row in _rows(capsys)] == [None, None, "unreadable", None]
+
+
+def test_paths_that_are_none(tiny: str, inbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classify", "", "x" * 300, str(inbox / "a.dcm"), "--model", tiny]) == 3
+    assert [row["status"] for row in _rows(capsys)] == ["rejected", "rejected", "classified"]
+
+
+def test_a_heat_map_in_the_way_loses_no_row(
+    inbox: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["classify", str(inbox / "a.dcm"), "--model", tiny, "--heatmap", str(tmp_path / "maps")])
+    (png,) = (tmp_path / "maps").iterdir()
+    png.write_bytes(b"another")
+    capsys.readouterr()
+    assert run(["classify", str(inbox), "-r", "--model", tiny, "--heatmap", str(tmp_path / "maps")]) == 6
+    assert [row["kind"] for row in _rows(capsys)] == ["image"] * 4 + ["study"]
+    assert png.read_bytes() == b"another"
+    assert len(list((tmp_path / "maps").iterdir())) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell that closes descriptors")
+@pytest.mark.parametrize(("closed", "code"), [("<&-", 4), (">&-", 6), ("2>&-", 0)])
+def test_closed_streams(inbox: Path, tiny: str, closed: str, code: int) -> None:
+    image = "-" if closed == "<&-" else f"'{inbox / 'a.dcm'}'"
+    command = f"'{sys.executable}' -m cxr_edge classify {image} --model '{tiny}' {closed}"
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (code, False), done.stderr
+
+
 def test_an_empty_folder_classifies_nothing(tmp_path: Path, tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["classify", str(tmp_path), "--model", tiny]) == 4
     assert "no image was found" in capsys.readouterr().err
@@ -178,6 +236,8 @@ def test_heat_maps(inbox: Path, tiny: str, tmp_path: Path, capsys: pytest.Captur
     png.write_bytes(b"something else")
     assert run(arguments) == 6
     assert png.read_bytes() == b"something else"
+    assert run([*arguments, "--overwrite"]) == 0
+    assert png.read_bytes() != b"something else"
 
 
 def test_demo_info_doctor(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,6 +265,8 @@ def test_doctor_exits_5_on_a_clash(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def _start(arguments: list[str], **options: Any) -> "subprocess.Popen[bytes]":
+    # a parent that ignores SIGINT, such as nohup, would hand that down
+    options |= {} if sys.platform == "win32" else {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     return subprocess.Popen(
         [sys.executable, "-m", "cxr_edge", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
     )
@@ -251,7 +313,7 @@ def test_a_reader_that_goes_away(inbox: Path, tiny: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_interrupted_leaves_no_half_output(inbox: Path, tiny: str, tmp_path: Path, number: int) -> None:
     target = tmp_path / "rows.jsonl"
     arguments = ["classify", *[str(inbox / "a.dcm")] * 3000, "--model", tiny, "--output", str(target)]

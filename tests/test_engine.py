@@ -58,6 +58,45 @@ def test_auto_says_what_it_could_not_use(model: bytes, monkeypatch: pytest.Monke
         Engine(model, provider="cuda")
 
 
+def test_a_provider_that_fails_does_not_turn_into_another(
+    model: bytes, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The Python wrapper of onnxruntime would print, switch to the CPU and go on."""
+    ort = onnxruntime_module()
+    engine = Engine(model, provider="cpu")
+
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise ort.capi.onnxruntime_pybind11_state.EPFail
+
+    monkeypatch.setattr(engine._session, "_sess", Failing())  # noqa: SLF001 - the wrapper under test is onnxruntime's
+    with pytest.raises(ModelError, match="inference failed"):
+        engine.run({"image": np.zeros((1, 224, 224, 3), np.uint8)}, ("probabilities",))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_session_options(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    ort = onnxruntime_module()
+    asked: list[tuple[object, dict[str, object]]] = []
+
+    def spy(_model: bytes, options: object, **rest: object) -> None:
+        asked.append((options, rest))
+        raise RuntimeError
+
+    monkeypatch.setattr(ort, "InferenceSession", spy)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: list(PROVIDERS.values()))
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    for name in ("cpu", "cuda"):
+        with pytest.raises((ModelError, ProviderError)):
+            Engine(model, provider=name, threads=3)
+    for (options, rest), provider in zip(asked, ("CPUExecutionProvider", "CUDAExecutionProvider"), strict=True):
+        assert rest == {"providers": [provider], "enable_fallback": 0}
+        assert options.intra_op_num_threads == 3  # type: ignore[attr-defined]
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"  # type: ignore[attr-defined]
+    entry = asked[1][0].get_session_config_entry("session.disable_cpu_ep_fallback")  # type: ignore[attr-defined]
+    assert entry == "1"
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07"])
 def test_what_is_no_model(content: bytes) -> None:
     with pytest.raises(ModelError, match="cannot load the model"):

@@ -69,6 +69,20 @@ def test_a_dangling_link_counts_as_existing(tmp_path: Path) -> None:
         write_atomically(link, b"", overwrite=False)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions, pipes and links")
+def test_overwriting_keeps_what_the_target_is(tmp_path: Path) -> None:
+    private, link, pipe = tmp_path / "private", tmp_path / "link", tmp_path / "pipe"
+    private.write_bytes(b"")
+    private.chmod(0o600)
+    link.symlink_to(private)
+    write_atomically(link, b"new", overwrite=True)
+    assert link.is_symlink()
+    assert (private.read_bytes(), stat.S_IMODE(private.stat().st_mode)) == (b"new", 0o600)
+    os.mkfifo(pipe)
+    with pytest.raises(OutputError, match="device, pipe or socket"):
+        write_atomically(pipe, b"", overwrite=True)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)

@@ -48,6 +48,14 @@ def test_altered_file_is_refused(model: Path, listing: str) -> None:
         read_model(model)
 
 
+def test_both_listings_must_agree_and_capitals_count(model: Path) -> None:
+    model.with_name("model.onnx.sha256").write_text(f"\ufeff{_digest(model).upper()}  model.onnx\r\n", encoding="utf-8")
+    assert read_model(model).pinned
+    model.with_name("SHA256SUMS").write_text(f"{'0' * 64}  model.onnx\n", encoding="utf-8")
+    with pytest.raises(ModelError, match="altered or damaged"):
+        read_model(model)
+
+
 def test_checksum_file_without_a_digest_is_refused(model: Path) -> None:
     model.with_name("model.onnx.sha256").write_text("nonsense\n", encoding="utf-8")
     with pytest.raises(ModelError, match="names no SHA-256"):

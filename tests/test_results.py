@@ -64,7 +64,7 @@ def _studies(*results: Prediction | Rejection, untagged: bool = False) -> list[d
 
 def _image(name: str, score: float, view: str | None = "AP", study: str | None = "1.2") -> Prediction:
     return make_prediction(
-        source=Source(path=name, sop_instance_uid=None, study_instance_uid=study),
+        source=Source(path=name, sop_instance_uid=None, study_instance_uid=study, content_sha256=name * 64),
         score=score,
         positive=score >= 0.5,
         tags=Tags(view_position=view),
@@ -90,6 +90,24 @@ def test_untagged_files_are_a_study_only_when_asked() -> None:
     (row,) = _studies(*images, untagged=True)
     assert row["source"]["study_instance_uid"] is None
     assert row["deciding_image"]["path"] == "b"
+
+
+def test_the_same_content_twice_is_one_image() -> None:
+    assert _studies(_image("a", 0.2), _image("a", 0.2)) == []
+
+
+def test_what_the_gate_refused_never_decides() -> None:
+    knee = replace(_image("a", 0.99), gate=Gate("refused"))
+    (row,) = _studies(knee, _image("b", 0.2))
+    assert (row["deciding_image"]["path"], row["positive"]) == ("b", False)
+
+
+def test_a_broken_image_belongs_to_its_study_but_a_missing_file_to_none() -> None:
+    broken = replace(REJECTION, source=Source(path="b", study_instance_uid="1.2", content_sha256="b" * 64))
+    missing = replace(REJECTION, source=Source(path="c"), reason=Reason.NOT_FOUND)
+    (row,) = _studies(_image("a", 0.2), broken, missing)
+    assert (row["images"], row["rejected"]) == (2, 1)
+    assert _studies(_image("a", 0.2, study=None), missing, untagged=True) == []
 
 
 def test_study_without_a_frontal_image_is_rejected() -> None:

@@ -54,7 +54,9 @@ def _build(
         nodes.append(helper.make_node("Identity", ["softmax"], ["probabilities"]))
     else:  # a network that went wrong
         initializers.append(numpy_helper.from_array(np.array([constant], np.float32), "constant"))
-        nodes.append(helper.make_node("Identity", ["constant"], ["probabilities"]))
+        initializers.append(numpy_helper.from_array(np.zeros(1, np.float32), "nothing"))
+        nodes.append(helper.make_node("Mul", ["softmax", "nothing"], ["none"]))
+        nodes.append(helper.make_node("Add", ["none", "constant"], ["probabilities"]))
     shape, kinds = ["N", SIZE, SIZE, channels], onnx.TensorProto
     outputs = [helper.make_tensor_value_info("probabilities", kinds.FLOAT, [None, classes])]
     if contract.outputs.activation_map:

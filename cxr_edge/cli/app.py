@@ -1,5 +1,6 @@
 """The commands put together, and every exception turned into one line and an exit code."""
 
+import io
 import signal
 import sys
 import threading
@@ -11,11 +12,11 @@ from typer.exceptions import TyperException
 
 from cxr_edge._version import __version__
 from cxr_edge.cli.classify import classify
-from cxr_edge.cli.console import out, say
+from cxr_edge.cli.console import occupy_closed_descriptors, out, say
 from cxr_edge.cli.inspect import demo, doctor, info
 from cxr_edge.errors import CxrEdgeError
 
-USAGE, OUTPUT, INTERRUPTED = 2, 6, 130
+USAGE, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="cxr-edge",
@@ -54,10 +55,15 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
+    occupy_closed_descriptors()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)  # outputs are cleaned up, as after Ctrl-C
+        for name in ("SIGTERM", "SIGHUP"):  # outputs are cleaned up, as after Ctrl-C; Windows has no SIGHUP
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
     # pydicom imports requests where it finds it, and urllib3 then opens a socket to see whether there is IPv6
     sys.modules.setdefault("requests", None)  # type: ignore[arg-type]  # None: "not installed", in this process
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(newline="")  # rows end as their format says, on Windows too
     sys.exit(run())
 
 
@@ -71,13 +77,11 @@ def run(arguments: list[str] | None = None) -> int:
     except TyperException as error:
         say(error.format_message())
         return USAGE
-    except OSError as error:
-        say(f"cannot write the output: {error.strerror or error}")
-        return OUTPUT
     if code == INTERRUPTED:  # typer turned the KeyboardInterrupt into this code
         say("interrupted")
     return code if isinstance(code, int) else 0
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough; a second one would interrupt the cleaning up
     raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxr_edge.cli.console import out, say
+from cxr_edge.cli.console import is_terminal, out, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, Found, find_images, open_image
 from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
 from cxr_edge.errors import OutputError, UsageError
@@ -20,7 +20,7 @@ from cxr_edge.types import GateMode, Prediction, Rejection
 if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier
 
-ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, FAIL_ON_MATCHED = 0, 3, 4, 10
+ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, UNWRITTEN, FAIL_ON_MATCHED = 0, 3, 4, 6, 10
 FORMAT_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".json": "json",
@@ -47,6 +47,7 @@ class _Tally:
     classified: int = 0
     rejected: int = 0
     positive: int = 0
+    unwritten: int = 0
 
     def count(self, result: Prediction | Rejection) -> None:
         if isinstance(result, Rejection):
@@ -56,6 +57,8 @@ class _Tally:
             self.positive += result.positive
 
     def exit_code(self, fail_on: str | None) -> int:
+        if self.unwritten:
+            return UNWRITTEN
         if not self.classified:
             return NONE_CLASSIFIED
         if self.rejected:
@@ -104,15 +107,17 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     destination = _Destination(_format(format_, output), output, heatmap, overwrite, identifiers)
     if output is not None:
         refuse_existing(output, overwrite=overwrite)
-    found = find_images(paths, recursive=recursive)
+    found = find_images(paths, recursive=recursive, outputs=tuple(p for p in (output, heatmap) if p is not None))
     for notice in found.notices:
         say(notice)
     from cxr_edge.classifier import load
+    from cxr_edge.heatmap import check_heat_maps
 
     classifier = load(model, provider=provider, threads=threads, gate=gate, operating_point=operating_point)
     for note in classifier.notices:
         say(note.message)
     if heatmap is not None:
+        check_heat_maps(classifier.contract)
         _make_folder(heatmap)
     tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))
     if not tally.classified and not tally.rejected:
@@ -123,7 +128,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
 def _run(classifier: "Classifier", found: Found, destination: _Destination, studies: StudyCollector) -> _Tally:
     tally = _Tally()
     with _rows_to(destination) as writer:
-        for result in _progress(_results(classifier, found, destination), found, destination):
+        for result in _progress(_results(classifier, found, destination, tally), found, destination):
             tally.count(result)
             writer.write(to_row(result, identifiers=destination.identifiers))
             studies.add(result)
@@ -132,14 +137,20 @@ def _run(classifier: "Classifier", found: Found, destination: _Destination, stud
     return tally
 
 
-def _results(classifier: "Classifier", found: Found, destination: _Destination) -> Iterator[Prediction | Rejection]:
-    """Results in the order of the files, heat maps written on the way."""
+def _results(
+    classifier: "Classifier", found: Found, destination: _Destination, tally: _Tally
+) -> Iterator[Prediction | Rejection]:
+    """Results in the order of the files, heat maps written on the way. One that cannot be written loses no row."""
     keep = destination.heatmaps is not None
     images = (open_image(path) for path in found.paths)
     for path, made in zip(found.paths, classifier.classify_many(images, keep_radiograph=keep), strict=True):
         result = replace(made, source=replace(made.source, path=path)) if path == STANDARD_INPUT else made
         if destination.heatmaps is not None and isinstance(result, Prediction):
-            _write_heatmap(classifier, result, destination.heatmaps, overwrite=destination.overwrite)
+            try:
+                _write_heatmap(classifier, result, destination.heatmaps, overwrite=destination.overwrite)
+            except OutputError as error:
+                tally.unwritten += 1
+                say(str(error))
             result = replace(result, radiograph=None)
         yield result
 
@@ -174,8 +185,8 @@ def _encoder(stream: IO[bytes]) -> Callable[[str], object]:
 def _progress(
     results: Iterator[Prediction | Rejection], found: Found, destination: _Destination
 ) -> Iterable[Prediction | Rejection]:
-    rows_on_terminal = destination.output is None and destination.kind != "table" and sys.stdout.isatty()
-    if len(found.paths) < 2 or not sys.stderr.isatty() or rows_on_terminal:  # noqa: PLR2004 - one file needs no bar
+    rows_on_terminal = destination.output is None and destination.kind != "table" and is_terminal(sys.stdout)
+    if len(found.paths) < 2 or not is_terminal(sys.stderr) or rows_on_terminal:  # noqa: PLR2004 - one file needs no bar
         return results
     from rich.console import Console
     from rich.progress import track
@@ -191,7 +202,7 @@ def _format(wanted: Format | None, output: Path | None) -> Format:
             message = f"the suffix {output.suffix} tells no format; --format does"
             raise UsageError(message)
         return FORMAT_BY_SUFFIX[output.suffix.lower()]
-    return "table" if sys.stdout.isatty() else "jsonl"
+    return "table" if is_terminal(sys.stdout) else "jsonl"
 
 
 def _make_folder(folder: Path) -> None:

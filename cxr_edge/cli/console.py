@@ -4,9 +4,13 @@ import contextlib
 import errno
 import os
 import sys
+from typing import TextIO
 
 import typer
 
+from cxr_edge.errors import OutputError
+
+STANDARD_ERROR = 2
 READER_GONE = 141  # 128 + SIGPIPE, as a shell reports it
 
 
@@ -20,9 +24,12 @@ def out(text: str) -> None:
 
     Raises:
         typer.Exit: the reader went away.
-        OSError: standard output cannot be written.
+        OutputError: standard output cannot be written.
     """
     stream = sys.stdout
+    if stream is None:
+        message = "standard output is closed"
+        raise OutputError(message)
     encoding = stream.encoding or "utf-8"
     try:
         # a Windows console may know few letters
@@ -32,16 +39,31 @@ def out(text: str) -> None:
         _forget_output()
         if error.errno in (errno.EPIPE, errno.EINVAL):  # Windows says EINVAL of a closed pipe
             raise typer.Exit(READER_GONE) from None
-        raise
+        message = f"cannot write to standard output: {error.strerror or error}"
+        raise OutputError(message) from error
 
 
 def say(text: str) -> None:
     """Write one line to standard error."""
+    if sys.stderr is None:  # a service without one
+        return
     encoding = sys.stderr.encoding or "utf-8"
     line = f"cxr-edge: {printable(text)}\n"
     with contextlib.suppress(OSError, ValueError):  # nobody left to tell
         sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
         sys.stderr.flush()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether people read this stream; a closed one is None."""
+    return stream is not None and stream.isatty()
+
+
+def occupy_closed_descriptors() -> None:
+    """Open what is closed of descriptors 0 to 2: else an output file takes that number, and C libraries print there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        pass
+    os.close(descriptor)
 
 
 def _forget_output() -> None:

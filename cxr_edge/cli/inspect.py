@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge.cli.console import out, printable, say
+from cxr_edge.cli.console import is_terminal, out, printable, say
 from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
 from cxr_edge.files import refuse_existing, write_atomically
 
@@ -118,4 +118,4 @@ def _section(title: str, facts: dict[str, str]) -> None:
 
 def _width() -> int:
     """Columns to wrap at: the terminal's; none in a pipe, where a line is a line."""
-    return max(60, shutil.get_terminal_size().columns) if sys.stdout.isatty() else 100_000
+    return max(60, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else 100_000

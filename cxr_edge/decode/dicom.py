@@ -62,6 +62,18 @@ def decode_pydicom(dataset: "Dataset", limits: DecodeLimits) -> Radiograph:
 def _decode(attributes: Attributes, transfer_syntax: str, path: str | None, limits: DecodeLimits) -> Radiograph:
     with foreign(Reason.MALFORMED, "the data set cannot be read"):
         tags, source = read_tags(attributes), read_source(attributes, path)
+    try:
+        pixels, rendering = _decode_pixels(attributes, transfer_syntax, limits)
+    except InputError as error:  # a rejection, too, belongs to its study
+        error.sop_instance_uid, error.study_instance_uid = source.sop_instance_uid, source.study_instance_uid
+        raise
+    return Radiograph(pixels=pixels, rendering=rendering, source=source, tags=tags, notes=tuple(attributes.notes))
+
+
+def _decode_pixels(
+    attributes: Attributes, transfer_syntax: str, limits: DecodeLimits
+) -> "tuple[NDArray[np.uint8], str]":
+    with foreign(Reason.MALFORMED, "the data set cannot be read"):
         _refuse_what_is_no_single_image_for_presentation(attributes)
         image = read_image_pixel(attributes, transfer_syntax, limits)
         pixel_data = read_pixel_data(attributes, image)
@@ -71,8 +83,7 @@ def _decode(attributes: Attributes, transfer_syntax: str, path: str | None, limi
     with foreign(Reason.DECODE_FAILED, "the pixel data cannot be decoded"):
         samples = decode_samples(pixel_data, image)
     with foreign(Reason.MALFORMED, "the image cannot be rendered"):
-        pixels, rendering = _to_gray(samples, image, attributes)
-    return Radiograph(pixels=pixels, rendering=rendering, source=source, tags=tags, notes=tuple(attributes.notes))
+        return _to_gray(samples, image, attributes)
 
 
 def _refuse_what_is_no_single_image_for_presentation(attributes: Attributes) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cxr_edge.errors import CxrEdgeError, InputError, Reason
+from cxr_edge.errors import CxrEdgeError, EnvironmentUnusable, InputError, Reason
 
 
 @contextmanager
@@ -19,6 +19,9 @@ def foreign(reason: Reason, doing: str) -> Iterator[None]:
         yield
     except CxrEdgeError:
         raise
+    except ImportError as error:  # the installation is broken, not the image
+        message = f"this installation cannot decode images: {error}"
+        raise EnvironmentUnusable(message) from error
     except RecursionError:
         raise InputError(Reason.MALFORMED, f"{doing}: sequences are nested too deeply") from None
     except MemoryError:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cxr_edge.types import Gate, Interval, Latency, Note, OperatingPoint, Prediction, Rejection, Source
+from cxr_edge.types import Gate, Interval, Latency, ModelIdentity, Note, OperatingPoint, Prediction, Rejection, Source
 
 ROW_SCHEMA_VERSION = 1
 Row = dict[str, Any]
@@ -30,7 +30,7 @@ def to_row(result: Prediction | Rejection, *, identifiers: bool = True) -> Row:
         **verdict_to_row(result),
         "gate": gate_to_row(result.gate),
         "rendering": result.rendering,
-        "model": {"name": result.model.name, "version": result.model.version, "sha256": result.model.sha256},
+        "model": model_to_row(result.model),
         "execution_provider": result.execution_provider,
         "latency_ms": _latency(result.latency),
         "warnings": _notes(result.warnings),
@@ -56,6 +56,11 @@ def source_to_row(source: Source, identifiers: bool) -> Row:  # noqa: FBT001 - p
         "study_instance_uid": source.study_instance_uid if identifiers else None,
         "content_sha256": source.content_sha256,
     }
+
+
+def model_to_row(model: ModelIdentity) -> Row:
+    """The `model` object."""
+    return {"name": model.name, "version": model.version, "sha256": model.sha256}
 
 
 def _operating_point(point: OperatingPoint) -> Row:

@@ -1,6 +1,6 @@
 """Several images of one study, summed up in a row of its own."""
 
-from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, gate_to_row, source_to_row, verdict_to_row
+from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, gate_to_row, model_to_row, source_to_row, verdict_to_row
 from cxr_edge.types import Prediction, Rejection
 
 LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL", "LAT"})  # PS3.3 C.8.11.5.1.1 and common practice
@@ -14,19 +14,21 @@ class StudyCollector:
         """Begin empty; `untagged_as_study` takes all files without a StudyInstanceUID for one study."""
         self._untagged = untagged_as_study
         self._identifiers = identifiers
-        self._groups: dict[str, list[Prediction | Rejection]] = {}
+        self._groups: dict[str, dict[str, Prediction | Rejection]] = {}
 
     def add(self, result: Prediction | Rejection) -> None:
-        """Take one image's result, without its pixels."""
-        uid = result.source.study_instance_uid
-        if uid is not None:
-            self._groups.setdefault(uid, []).append(result)
-        elif self._untagged:
-            self._groups.setdefault(UNTAGGED, []).append(result)
+        """Take one image's result, without its pixels. The same content twice is one image."""
+        uid, content = result.source.study_instance_uid, result.source.content_sha256
+        if content is None and uid is None:
+            return  # nothing was read: it belongs to no study
+        if uid is None and not self._untagged:
+            return
+        group = self._groups.setdefault(uid or UNTAGGED, {})
+        group.setdefault(content or f"without content {len(group)}", result)
 
     def rows(self) -> list[Row]:
         """A row for each study of two images or more, in the order of their first image."""
-        return [self._row(uid, images) for uid, images in self._groups.items() if len(images) > 1]
+        return [self._row(uid, list(images.values())) for uid, images in self._groups.items() if len(images) > 1]
 
     def _row(self, uid: str, images: list[Prediction | Rejection]) -> Row:
         rejected = sum(isinstance(image, Rejection) for image in images)
@@ -47,13 +49,17 @@ class StudyCollector:
             **verdict_to_row(deciding),
             "deciding_image": source_to_row(deciding.source, self._identifiers),
             "gate": gate_to_row(deciding.gate),
-            "model": {"name": deciding.model.name, "version": deciding.model.version, "sha256": deciding.model.sha256},
+            "model": model_to_row(deciding.model),
+            "execution_provider": deciding.execution_provider,
         }
 
 
 def _deciding(images: list[Prediction]) -> Prediction | None:
-    """The image of the highest score among the frontal ones; a view that is not stated counts as frontal."""
-    frontal = [image for image in images if not _is_lateral(image)]
+    """The image of the highest score among the frontal ones; a view that is not stated counts as frontal.
+
+    What the gate refused (`--gate warn` classifies it all the same) never decides a study.
+    """
+    frontal = [image for image in images if image.gate.status != "refused" and not _is_lateral(image)]
     return max(frontal, key=lambda image: image.score, default=None)
 
 

@@ -1,6 +1,7 @@
 """Rows as a table for people at a terminal."""
 
 import io
+import shutil
 from collections.abc import Callable
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.text import Text
 
 from cxr_edge.results.rows import Row
 
+MIN_WIDTH = 80  # below, rich would drop columns
 DISCLAIMER = "Not a medical device."
 
 
@@ -36,7 +38,8 @@ class TableWriter:
         for row in self._rows:
             table.add_row(*_cells(row))
         buffer = io.StringIO()
-        console = Console(file=buffer, width=self._width, highlight=False)
+        width = self._width or max(MIN_WIDTH, shutil.get_terminal_size().columns)
+        console = Console(file=buffer, width=width, highlight=False)
         console.print(table)
         for line in _footer(self._rows):
             console.print(Text(line))
