@@ -19,7 +19,6 @@ _SPECIES: Final = "(0010,2201) Patient Species Description"
 _HUMAN: Final = ("HUMAN", "HOMO SAPIENS")
 # PS3.16 CID 4015 names the chest CHEST; THORAX is common in the field
 _SAME_BODY_PART: Final = ({"CHEST", "THORAX"},)
-_MOST_SHOWN: Final = 32
 _OLDEST_SHOWN: Final = 89  # ages above identify people
 # PS3.3 C.7.3.1.1.1, without OT (other): what is not listed is not known to be wrong, so it only warns
 _KNOWN_MODALITIES: Final = frozenset(
@@ -30,6 +29,26 @@ _KNOWN_MODALITIES: Final = frozenset(
         "TEXTUREMAP TG US VA XA XAPROTOCOL XC "
     ).split()
 )
+# What a message may show: free text in a tag could name a patient
+_SHOWN_MODALITIES: Final = _KNOWN_MODALITIES | {"OT"}
+_SHOWN_VIEWS: Final = frozenset(  # PS3.3 C.8.7.1, C.8.11.5, PS3.16 CID 4014, and common practice
+    "AP PA LL RL RLD LLD RLO LLO ML LM MLO LMO CC XCC XCCL XCCM FB SIO ISO LAT LATERAL OBLIQUE".split()  # noqa: SIM905
+)
+_SHOWN_BODY_PARTS: Final = frozenset(  # PS3.16 annex L
+    (  # noqa: SIM905 - a hundred lines otherwise
+        "ABDOMEN ABDOMENPELVIS ADRENAL ANKLE AORTA ARM AXILLA BACK BLADDER BRAIN BREAST BRONCHUS BUTTOCK CALCANEUS "
+        "CALF CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS CLAVICLE COCCYX COLON CSPINE CTSPINE "
+        "DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE FACE FEMUR FIBULA FINGER FOOT FOREARM GALLBLADDER HAND HEAD "
+        "HEADNECK HEART HIP HUMERUS IAC ILEUM ILIUM JAW JAWJOINT JEJUNUM KIDNEY KNEE LARYNX LEG LIVER LSPINE LSSPINE "
+        "LUNG MANDIBLE MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV NOSE ORBIT OVARY "
+        "PANCREAS PAROTID PATELLA PELVIS PHARYNX PROSTATE RADIUS RADIUSULNA RECTUM RIB SCALP SCAPULA SHOULDER SKULL "
+        "SPINE SPLEEN SSPINE STERNUM STOMACH TEETH TESTIS THIGH THORAX THUMB THYMUS THYROID TIBIA TIBIAFIBULA TLSPINE "
+        "TMJ TOE TONGUE TRACHEA TSPINE ULNA URETER URETHRA UTERUS WHOLEBODY WRIST ZYGOMA "
+    ).split()
+)
+_SHOWN_SPECIES: Final = frozenset(
+    ("CODED SPECIES", "CANIS LUPUS FAMILIARIS", "FELIS CATUS", "EQUUS CABALLUS", "BOS TAURUS", "OVIS ARIES")
+) | frozenset("CANINE FELINE EQUINE BOVINE OVINE CAPRINE PORCINE AVIAN MURINE DOG CAT HORSE".split())  # noqa: SIM905
 _Finding = tuple[GateStatus, Note]
 
 
@@ -57,21 +76,24 @@ def check_gate(radiograph: Radiograph, intended_use: IntendedUse, mode: GateMode
 
 def _findings(tags: Tags, use: IntendedUse) -> Iterable[_Finding]:
     yield from _modality(tags.modality, use.modalities)
-    yield from _one_of(Reason.GATE_VIEW, _VIEW, tags.view_position, use.views)
-    yield from _one_of(Reason.GATE_BODY_PART, _BODY_PART, tags.body_part_examined, _with_synonyms(use.body_parts))
+    yield from _one_of(Reason.GATE_VIEW, _VIEW, tags.view_position, use.views, _SHOWN_VIEWS)
+    body_parts = _with_synonyms(use.body_parts)
+    yield from _one_of(Reason.GATE_BODY_PART, _BODY_PART, tags.body_part_examined, body_parts, _SHOWN_BODY_PARTS)
     yield from _age(tags.patient_age_years, use.age_years)
     if tags.patient_species is not None and tags.patient_species.upper() not in _HUMAN:
-        message = f"{_SPECIES} is {_shown(tags.patient_species)}; need a human"
+        message = f"{_SPECIES} is {_shown(tags.patient_species, _SHOWN_SPECIES)}; need a human"
         yield "refused", Note(Reason.GATE_SPECIES.value, message)
 
 
 def _modality(found: str | None, allowed: tuple[str, ...]) -> Iterable[_Finding]:
     known = found is None or found.upper() in _KNOWN_MODALITIES
-    for status, note in _one_of(Reason.GATE_MODALITY, _MODALITY, found, allowed):
+    for status, note in _one_of(Reason.GATE_MODALITY, _MODALITY, found, allowed, _SHOWN_MODALITIES):
         yield (status if known else "warn"), note
 
 
-def _one_of(reason: Reason, tag: str, found: str | None, allowed: Iterable[str]) -> Iterable[_Finding]:
+def _one_of(
+    reason: Reason, tag: str, found: str | None, allowed: Iterable[str], shown: frozenset[str]
+) -> Iterable[_Finding]:
     needed = tuple(value.upper() for value in allowed)
     if not needed or (found is not None and found.upper() in needed):
         return
@@ -79,7 +101,7 @@ def _one_of(reason: Reason, tag: str, found: str | None, allowed: Iterable[str])
     if found is None:
         yield "warn", Note(reason.value, f"{tag} is absent or empty; {need}")
     else:
-        yield "refused", Note(reason.value, f"{tag} is {_shown(found)}; {need}")
+        yield "refused", Note(reason.value, f"{tag} is {_shown(found, shown)}; {need}")
 
 
 def _age(found: float | None, allowed: tuple[float, float] | None) -> Iterable[_Finding]:
@@ -100,7 +122,6 @@ def _with_synonyms(body_parts: tuple[str, ...]) -> tuple[str, ...]:
     return (*body_parts, *more)
 
 
-def _shown(value: str) -> str:
-    """Return a tag's value for a message: printable, and no longer than a code string ever is."""
-    printable = "".join(c if c.isascii() and c.isprintable() else "?" for c in value)
-    return printable if len(printable) <= _MOST_SHOWN else f"{printable[:_MOST_SHOWN]}…"
+def _shown(value: str, terms: frozenset[str]) -> str:
+    """Return a tag's value for a message: only a term that everybody knows."""
+    return value.upper() if value.upper() in terms else "another value"

@@ -95,7 +95,8 @@ def _blend(pixels: "NDArray[np.uint8]", strength: "NDArray[np.float32]") -> "NDA
 
     colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
     opacity = (strength * np.float32(MAX_OPACITY))[..., np.newaxis]
-    return np.rint(pixels[..., np.newaxis] * (1 - opacity) + colours * opacity).astype(np.uint8)
+    blended: NDArray[np.float32] = pixels[..., np.newaxis] * (1 - opacity) + colours * opacity
+    return np.rint(blended).astype(np.uint8)
 
 
 def heat_map_png(prediction: Prediction, contract: Contract) -> bytes:

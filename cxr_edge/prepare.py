@@ -93,7 +93,7 @@ class Preparer:
             digest = source.content_sha256
         else:
             if isinstance(content, np.ndarray):
-                radiograph = decode_array(content, self._limits.pixels)
+                radiograph = decode_array(content, self._limits)
             else:
                 radiograph = decode_dataset(content, rendering, limits=self._limits)
             digest = hashlib.sha256(radiograph.pixels.data).hexdigest()

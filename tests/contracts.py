@@ -50,7 +50,10 @@ COMPARISON = Comparison(
     abs_delta_p99=0.02,
     abs_delta_max=0.05,
     agreement=0.999,
-    flips=(Flips(operating_point="standard", positive_to_negative=1, negative_to_positive=1),),
+    flips=(
+        Flips(operating_point="standard", positive_to_negative=1, negative_to_positive=1),
+        Flips(operating_point="screening", positive_to_negative=0, negative_to_positive=2),
+    ),
     auc_reference=Interval(0.99, 0.98, 1.0),
     auc_exported=Interval(0.99, 0.98, 1.0),
     accuracy_reference=0.95,
@@ -91,6 +94,9 @@ def make_contract(**changes: Any) -> Contract:
         quantization=Quantization(
             scheme="none",
             ranges="none",
+            percentile=None,
+            seed=0,
+            first_layer="float",
             per_channel=False,
             reduce_range=False,
             bias_correction=False,

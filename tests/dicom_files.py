@@ -14,7 +14,8 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian, RLELossless
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from cxr_edge.contract import Rendering
 
@@ -103,6 +104,20 @@ def compressed(
     dataset.file_meta.TransferSyntaxUID = UID(transfer_syntax)
     dataset.PixelData = encapsulate([frame])
     return dataset
+
+
+def with_raw_element(dataset: FileDataset, keyword: str, value: bytes) -> bytes:
+    """A file in Implicit VR Little Endian with one element put in as raw bytes, whatever its VR allows."""
+    tag = Tag(keyword)
+    if tag in dataset:
+        del dataset[tag]
+    data = to_bytes(dataset, ImplicitVRLittleEndian)
+    at = data.index(b"\x08\x00\x16\x00")
+    while True:
+        group, element, length = struct.unpack_from("<HHI", data, at)
+        if (group, element) > (tag.group, tag.element):
+            return data[:at] + struct.pack("<HHI", tag.group, tag.element, len(value)) + value + data[at:]
+        at += 8 + length
 
 
 def make_lut(first: int, entries: list[int], bits: int = 16) -> Sequence:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from contracts import MEMBER, POINT, make_contract
+from contracts import COMPARISON, MEMBER, POINT, make_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +15,9 @@ from cxr_edge.errors import ContractError
 from cxr_edge.types import Interval
 
 Raw = dict[str, Any]
+CONTRACT = make_contract()
+CASE = CONTRACT.golden.cases[0]
+PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=30)
 
 
 def test_reads_back_what_was_written() -> None:
@@ -25,16 +28,19 @@ def test_reads_back_what_was_written() -> None:
 @given(
     threshold=st.floats(0.001, 0.999),
     mean=st.tuples(*[st.floats(-1e6, 1e6)] * 3),
-    labels=st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=6, unique=True),
+    labels=st.lists(PRINTABLE, min_size=2, max_size=6, unique=True),
 )
 def test_round_trip_keeps_every_bit(threshold: float, mean: tuple[float, ...], labels: list[str]) -> None:
+    share = (1 / len(labels),) * len(labels)
+    part = replace(COMPARISON, flips=COMPARISON.flips[:1])
     member = replace(MEMBER, normalization=replace(MEMBER.normalization, mean=mean))
     contract = make_contract(
         operating_points=(replace(POINT, threshold=threshold),),
         members=(member,),
         labels=tuple(labels),
         positive_labels=(labels[0],),
-        golden=replace(make_contract().golden, cases=()),
+        golden=replace(CONTRACT.golden, cases=(replace(CASE, reference=share, exported=share),)),
+        parity=replace(CONTRACT.parity, validation=part, agreement=part),
     )
     assert from_json(to_json(contract)) == contract
 
@@ -91,8 +97,8 @@ def _set(*path: str | int, value: object) -> Callable[[Raw], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set("schema_version", value=2), "schema_version is 2"),
-        (_set("schema_version", value="1"), "schema_version is '1'"),
+        (_set("schema_version", value=2), "schema_version is '2'"),
+        (_set("schema_version", value="x" * 1000), "schema_version is 'x{20}'"),
         (_set("members", value=[]), "members"),
         (_set("members", 0, "resize", "kernel", value="cv2-area"), "kernel"),
         (_set("members", 0, "resize", "aspect", value="stretch"), "aspect"),
@@ -113,6 +119,20 @@ def _set(*path: str | int, value: object) -> Callable[[Raw], None]:
         (_set("intended_use", "statement", value="a medical device"), "not a medical device"),
         (_set("identity", "recipe_sha256", value="beef"), "recipe_sha256"),
         (_set("golden", "cases", 0, "reference", value=[1.0]), "golden case"),
+        (_set("golden", "cases", value=[]), "at least one case"),
+        (_set("golden", "tolerance", value=1.0), "tolerance"),
+        (_set("labels", value=["NORMAL", "\x1b[31mP"]), "proper part|terminal"),
+        (_set("operating_points", 0, "name", value="\x1b[31m"), "not among|terminal"),
+        (_set("outputs", "activation_map", value="probabilities"), "not distinct"),
+        (_set("intended_use", "age_years", value=[9.0, 1.0]), "no range"),
+        (_set("members", 0, "normalization", "scale", value=[1.0, -1.0, 1.0]), "0 or less"),
+        (_set("quantization", "ranges", value="minmax"), "does not go with"),
+        (_set("quantization", "percentile", value=99.0), "do not go with"),
+        (_set("parity", "agreement", "images", value=3), "3 images"),
+        (_set("parity", "agreement", "flips", value=[]), "counts flips at"),
+        (_set("parity", "agreement", "flips", 0, "positive_to_negative", value=50), "became negative"),
+        (_set("parity", "validation", "auc_exported", "estimate", value=0.9), "AUC dropped"),
+        (_set("parity", "validation", "accuracy_exported", value=0.9), "accuracy is"),
     ],
 )
 def test_refuses(change: Callable[[Raw], None], message: str) -> None:

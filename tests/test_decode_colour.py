@@ -1,11 +1,24 @@
 """Colour secondary captures become gray by the formula that training used, with a note."""
 
+import struct
+
 import imagecodecs
 import numpy as np
+import pydicom.pixels.processing
 import pytest
-from dicom_files import RENDERING, compressed, gradient, make_dataset, make_file, rle_frame, to_bytes
+from dicom_files import (
+    RENDERING,
+    compressed,
+    gradient,
+    make_dataset,
+    make_file,
+    rle_frame,
+    to_bytes,
+    with_raw_element,
+)
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataset import FileDataset
 from pydicom.pixels.processing import convert_color_space
 
 from cxr_edge.decode import decode
@@ -75,6 +88,35 @@ def test_palette() -> None:
     assert radiograph.rendering == "pillow-l/palette"
     expected = pillow_l(np.array([[[0, 0, 0], [255, 255, 255], [10, 200, 30], [255, 255, 255]]], np.uint8))
     np.testing.assert_array_equal(radiograph.pixels, expected)
+
+
+def segmented_palette() -> FileDataset:
+    """A palette of one discrete segment each (PS3.3 C.7.9.2.1)."""
+    dataset = make_dataset(np.array([[0, 1, 2, 1]], np.uint8), 8, PhotometricInterpretation="PALETTE COLOR")
+    for colour in ("Red", "Green", "Blue"):
+        dataset.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [0, 0, 16])
+        dataset.add_new(f"Segmented{colour}PaletteColorLookupTableData", "OW", struct.pack("<3H", 0, 1, 7))
+    return dataset
+
+
+def test_segmented_palette_is_refused_before_it_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pydicom.pixels.processing, "_expand_segmented_lut", lambda *_: pytest.fail("was expanded"))
+    with pytest.raises(InputError, match="the palette is segmented") as error:
+        decode(to_bytes(segmented_palette()), RENDERING)
+    assert error.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    "keyword", ["PixelPresentation", "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData"]
+)
+def test_palette_far_too_long_is_refused(keyword: str) -> None:
+    dataset = segmented_palette()
+    for colour in ("Red", "Green", "Blue"):
+        dataset.add_new(f"{colour}PaletteColorLookupTableData", "OW", bytes(6))
+    data = with_raw_element(dataset, keyword, b"1\\" * 200_000)
+    with pytest.raises(InputError, match=r"holds 400,000 bytes; at most (65,536|262,144) are read") as error:
+        decode(data, RENDERING)
+    assert error.value.reason is Reason.MALFORMED
 
 
 def test_sixteen_bit_colour_is_refused(rgb: NDArray[np.uint8]) -> None:

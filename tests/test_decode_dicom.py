@@ -25,6 +25,8 @@ from dicom_files import (
     make_lut,
     to_bytes,
 )
+from pydicom.config import IGNORE
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
@@ -74,6 +76,17 @@ def test_refused_with_tag_found_needed(attributes: dict[str, Any], reason: Reaso
     found, text = refusal(make_file(**attributes))
     assert found is reason
     assert message in text
+
+
+@pytest.mark.parametrize("uid", ["19650304.1234", "1.2.840.113619.5.2", "MARK", "1.2.840.10008.1.2.4.100"])
+def test_only_transfer_syntaxes_that_dicom_knows_are_named(uid: str) -> None:
+    dataset = make_dataset(gradient())
+    dataset.file_meta.add(DataElement("TransferSyntaxUID", "UI", uid, validation_mode=IGNORE))
+    with pytest.raises(InputError) as error:
+        decode_dataset(dataset, RENDERING)
+    assert error.value.reason is Reason.NO_DECODER
+    shown = uid if uid.endswith(".100") else "none that DICOM knows"
+    assert str(error.value) == f"(0002,0010) Transfer Syntax UID is {shown}; no decoder for it is here"
 
 
 def test_excess_pixel_data_is_noted() -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from dicom_files import RENDERING, gradient
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from cxr_edge.decode import DecodeLimits, decode
+from cxr_edge.decode.array import decode_array
 from cxr_edge.errors import InputError, Reason
 
 UPRIGHT = dataclasses.replace(RENDERING, exif_orientation="apply")
@@ -159,13 +160,62 @@ def test_truncated(file_format: str) -> None:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_size_is_checked_from_the_header_alone(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from PIL import ImageFile
-
     data = encode(Image.new("L", (300, 200)), file_format)
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("was decoded"))
     reason, message = refusal(data, DecodeLimits(pixels=59_999))
     assert reason is Reason.TOO_LARGE
     assert "200 x 300" in message
+
+
+@pytest.mark.parametrize("size", [(40, 20), (20, 40)])
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_one_side_is_too_long(file_format: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.new("L", size), file_format)
+    assert decode(data, RENDERING, limits=DecodeLimits(side=40)).pixels.shape == (size[1], size[0])
+    opened = Image.open
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("was decoded"))
+    if file_format == "WEBP":  # Pillow allocates the canvas on opening
+        monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    reason, message = refusal(data, DecodeLimits(side=39))
+    monkeypatch.setattr(Image, "open", opened)
+    assert reason is Reason.TOO_LARGE
+    assert message == f"the image is {size[1]} x {size[0]}; at most 39 rows and columns are read"
+
+
+def test_a_line_of_millions_of_pixels_is_refused() -> None:
+    reason, message = refusal(encode(Image.new("L", (8_000_000, 1)), "PNG"))
+    assert reason is Reason.TOO_LARGE
+    assert "1 x 8000000; at most 32,768 rows and columns" in message
+
+
+@pytest.mark.parametrize("shape", [(1, 40_000), (40_000, 1), (40_000, 1, 3)])
+def test_array_with_one_side_too_long(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"the array is \d+ x \d+; at most 32,768 rows and columns") as error:
+        decode_array(np.zeros(shape, np.uint8), DecodeLimits())
+    assert error.value.reason is Reason.TOO_LARGE
+
+
+def test_array_of_too_many_pixels() -> None:
+    with pytest.raises(InputError, match="the array is 10 x 11; at most 109 pixels") as error:
+        decode_array(np.zeros((10, 11), np.uint8), DecodeLimits(pixels=109))
+    assert error.value.reason is Reason.TOO_LARGE
+    assert decode_array(np.zeros((10, 11), np.uint8), DecodeLimits(pixels=110, side=11)).pixels.shape == (10, 11)
+
+
+def with_scans(jpeg: bytes, scans: int) -> bytes:
+    """A progressive JPEG with its last scan repeated until there are so many."""
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:-2] + jpeg[last:-2] * (scans - jpeg.count(b"\xff\xda")) + jpeg[-2:]
+
+
+def test_jpeg_of_endless_scans_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    jpeg = encode(colours("L"), "JPEG", progressive=True)
+    most = decode(with_scans(jpeg, 200), RENDERING)
+    assert most.pixels.shape == (33, 47)
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("was opened"))
+    reason, message = refusal(with_scans(jpeg, 201))
+    assert reason is Reason.TOO_LARGE
+    assert message == "the JPEG has 201 scans; at most 200 are read"
 
 
 def test_png_header_that_claims_gigapixels() -> None:
@@ -211,8 +261,6 @@ def test_empty_file() -> None:
 
 
 def test_truncated_images_stay_refused() -> None:
-    from PIL import ImageFile
-
     decode(encode(colours("L"), "JPEG"), RENDERING)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 

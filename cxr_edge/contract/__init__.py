@@ -2,6 +2,7 @@
 
 from cxr_edge.contract.check import DISCLAIMER
 from cxr_edge.contract.codec import from_json, from_metadata, json_schema, to_json
+from cxr_edge.contract.limits import broken_limits
 from cxr_edge.contract.schema import (
     METADATA_KEY,
     SCHEMA_VERSION,
@@ -49,6 +50,7 @@ __all__ = [
     "Rendering",
     "Resize",
     "TrainingData",
+    "broken_limits",
     "from_json",
     "from_metadata",
     "json_schema",

@@ -3,10 +3,12 @@
 import math
 from collections.abc import Iterator
 
+from cxr_edge.contract.limits import broken_limits
 from cxr_edge.contract.schema import Contract, Member
 from cxr_edge.errors import ContractError
 
 DISCLAIMER = "not a medical device"
+MAX_GOLDEN_TOLERANCE = 0.1
 
 
 def check(contract: Contract) -> None:
@@ -35,9 +37,45 @@ def _faults(contract: Contract) -> Iterator[str]:
         yield f"two members share an input: {inputs}"
     if DISCLAIMER not in contract.intended_use.statement:
         yield f"intended_use.statement lacks the words {DISCLAIMER!r}"
+    yield from _label_text_faults(contract)
+    yield from _output_faults(contract)
+    yield from _certificate_faults(contract)
     for case in contract.golden.cases:
         if {len(case.reference), len(case.exported)} != {len(labels)} or len(case.tensor_sha256) != len(inputs):
             yield f"golden case {case.name} does not have one probability per label and one digest per member"
+
+
+def _label_text_faults(contract: Contract) -> Iterator[str]:
+    for text in (*contract.labels, *(point.name for point in contract.operating_points)):
+        if not text.isprintable():
+            yield f"{text!r} holds characters that a terminal would act on"
+
+
+def _output_faults(contract: Contract) -> Iterator[str]:
+    outputs = contract.outputs
+    names = [n for n in (outputs.probabilities, outputs.activation_map, outputs.features) if n is not None]
+    if len(set(names)) != len(names):
+        yield f"outputs {names} are not distinct"
+    ages = contract.intended_use.age_years
+    if ages is not None and not 0 <= ages[0] < ages[1]:
+        yield f"intended_use.age_years {ages} is no range"
+
+
+def _certificate_faults(contract: Contract) -> Iterator[str]:
+    """A certificate that breaks its own limits, speaks of other operating points, or proves nothing."""
+    parity, quantization = contract.parity, contract.quantization
+    yield from broken_limits(parity.validation, parity.agreement, parity.limits)
+    names = [point.name for point in contract.operating_points]
+    for part in (parity.validation, parity.agreement):
+        if [flips.operating_point for flips in part.flips] != names:
+            yield f"parity counts flips at {[f.operating_point for f in part.flips]}; the operating points are {names}"
+    if not contract.golden.cases or contract.golden.tolerance > MAX_GOLDEN_TOLERANCE:
+        yield f"golden cases need at least one case and a tolerance of at most {MAX_GOLDEN_TOLERANCE}"
+    is_float = quantization.scheme == "none"
+    if is_float != (quantization.ranges == "none") or is_float != (quantization.images == 0):
+        yield f"quantization scheme {quantization.scheme} does not go with ranges {quantization.ranges}"
+    if (quantization.percentile is not None) != (quantization.ranges == "percentile"):
+        yield f"quantization ranges {quantization.ranges} do not go with percentile {quantization.percentile}"
 
 
 def _operating_point_faults(contract: Contract) -> Iterator[str]:
@@ -59,8 +97,9 @@ def _member_faults(member: Member) -> Iterator[str]:
     channels = member.input.channels
     if not len(normalization.mean) == len(normalization.scale) == channels:
         yield f"member {member.name} has {channels} channels; mean and scale must have as many numbers"
-    if not all(math.isfinite(x) for x in (*normalization.mean, *normalization.scale)) or 0 in normalization.scale:
-        yield f"member {member.name} has a mean or scale that is not finite, or a scale of 0"
+    numbers = (*normalization.mean, *normalization.scale)
+    if not all(math.isfinite(x) for x in numbers) or min(normalization.scale, default=0) <= 0:
+        yield f"member {member.name} has a mean or scale that is not finite, or a scale of 0 or less"
     if (channels == 1) != (normalization.channel_order == "gray"):
         yield f"member {member.name} has {channels} channels in the order {normalization.channel_order}"
     if member.input.dtype == "uint8" and not normalization.folded:

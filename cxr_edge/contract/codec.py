@@ -33,7 +33,7 @@ def from_json(text: str) -> Contract:
         raise ContractError(message) from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
-        message = f"the contract's schema_version is {version!r}; this release reads version {SCHEMA_VERSION}"
+        message = f"the contract's schema_version is {str(version)[:20]!r}; this release reads version {SCHEMA_VERSION}"
         raise ContractError(message)
     try:
         contract = msgspec.convert(raw, Contract)

@@ -159,17 +159,23 @@ class Quantization:
 
     Attributes:
         ranges: how activation ranges were taken from the quantization-calibration images.
+        percentile: of the activations that `percentile` ranges keep; None for other ranges.
+        seed: of the draw of the quantization-calibration images.
         reduce_range: 7-bit weights, so that 16-bit accumulation cannot saturate on CPUs without VNNI.
         bias_correction: whether each layer's mean shift was measured and taken back.
+        first_layer: how the first convolution's weights were rounded; `sum-keeping` keeps the answer to flat images.
         float_layers: nodes left in float.
         images: number of quantization-calibration images; `sha256` is over their sorted SHA-256.
     """
 
     scheme: Literal["none", "int8-u8s8-qdq"]
     ranges: Literal["none", "minmax", "moving-average", "percentile", "entropy"]
+    percentile: Annotated[float, Meta(gt=0, le=100)] | None
+    seed: Count
     per_channel: bool
     reduce_range: bool
     bias_correction: bool
+    first_layer: Literal["float", "nearest", "sum-keeping"]
     float_layers: tuple[str, ...]
     images: Count
     sha256: Sha256 | None
@@ -227,7 +233,8 @@ class Parity:
 class GoldenCase:
     """A synthetic input with what the Keras pipeline and this file gave for it.
 
-    `png` is the 8-bit gray image, base64; `tensor_sha256` one digest per member, over the C-order bytes of [H, W, C].
+    `png` is the 8-bit gray image, base64; `tensor_sha256` one digest per member, over the C-order bytes of [H, W, C];
+    `reference` and `exported` are the probabilities as the network gives them, before score calibration.
     """
 
     name: Name

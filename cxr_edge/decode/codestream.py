@@ -7,6 +7,8 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cxr_edge.errors import InputError, Reason
+
 Family = Literal["jpeg", "jpeg-ls", "jpeg-2000"]
 
 _SOI: Final = b"\xff\xd8"
@@ -20,6 +22,8 @@ _SOF_JPEG_LS: Final = 0xF7
 _SOF_JPEG: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}
 _FILL: Final = 0xFF
+_START_OF_SCAN: Final = b"\xff\xda"
+_MOST_SCANS: Final = 200  # progressive writers make about ten; each one costs a pass over the whole image
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,17 @@ def read_codestream(frame: bytes) -> Codestream | None:
 def is_cut(frame: bytes) -> bool:
     """Whether the end marker is missing. Frames are padded to even length, and some writers pad with more."""
     return not frame.rstrip(b"\0\xff").endswith(_END) and _END not in frame[-16:]
+
+
+def refuse_many_scans(jpeg: bytes) -> None:
+    """Refuse a JPEG of endless scans. Compressed data never hold the marker: they stuff FF with 00 (10918-1 B.1.1.5).
+
+    Raises:
+        InputError: `too_large`.
+    """
+    scans = jpeg.count(_START_OF_SCAN)
+    if scans > _MOST_SCANS:
+        raise InputError(Reason.TOO_LARGE, f"the JPEG has {scans:,} scans; at most {_MOST_SCANS} are read")
 
 
 def _jpeg(frame: bytes) -> Codestream | None:

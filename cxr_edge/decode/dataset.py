@@ -24,6 +24,7 @@ _DIRECTORY_GROUP: Final = 0x0004
 _PIXEL_DATA: Final = 0x7FE00010
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _ELEMENT_HEADER: Final = 8
+_CHARACTER_SET: Final = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")  # (0008,0005), little and big endian
 _MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 _EXPLICIT_LITTLE: Final = "1.2.840.10008.1.2.1"
@@ -49,6 +50,7 @@ class _CountedReader(io.BytesIO):
     def __init__(self, data: bytes, reads: int) -> None:
         super().__init__(data)
         self._left = reads
+        self._header = b""
         self.too_many = InputError(Reason.TOO_LARGE, "the data set has more elements than are read")
 
     @property
@@ -57,9 +59,14 @@ class _CountedReader(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
+        if size and self._header.startswith(_CHARACTER_SET):
+            self._left -= size // 2  # pydicom converts its values while parsing, 10 microseconds for each unknown one
         if self.is_exhausted:
             raise self.too_many
-        return super().read(size)
+        found = super().read(size)
+        if size == _ELEMENT_HEADER:
+            self._header = found
+        return found
 
 
 def parse_file(data: bytes, file_format: FileFormat, limits: DecodeLimits) -> ParsedFile:

@@ -110,7 +110,7 @@ def _to_gray(samples: "NDArray[Any]", image: ImagePixel, attributes: Attributes)
 
     found = f"{describe('PhotometricInterpretation')} is {image.photometric_interpretation}"
     attributes.notes.append(Note("colour_converted", f"{found}; converted to gray"))
-    return colour_to_gray(samples, image.photometric_interpretation, attributes.dataset)
+    return colour_to_gray(samples, image.photometric_interpretation, attributes)
 
 
 def _stored_values(samples: "NDArray[Any]", image: ImagePixel) -> StoredValues:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cxr_edge.contract.schema import Rendering
+from cxr_edge.decode.codestream import refuse_many_scans
 from cxr_edge.decode.foreign import foreign
 from cxr_edge.decode.hush import hushed
 from cxr_edge.decode.limits import DecodeLimits
@@ -44,9 +45,12 @@ def decode_image(
     with hushed():
         with foreign(Reason.MALFORMED, f"the {file_format.value} header cannot be read"):
             if file_format is FileFormat.WEBP:  # Pillow allocates the canvas on opening
-                _check_size(*_webp_size(data), limits)
+                columns, rows = _webp_size(data)
+                limits.check_size(rows, columns)
+            elif file_format is FileFormat.JPEG:
+                refuse_many_scans(data)
             image = _open(data, file_format)
-            _check_size(*image.size, limits)
+            limits.check_size(image.height, image.width)
             _check(image, data, file_format)
         with foreign(Reason.DECODE_FAILED, f"the {file_format.value} cannot be decoded"):
             turned_on_loading = file_format is FileFormat.TIFF and _orientation(image) != _UPRIGHT
@@ -85,12 +89,6 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     if kind == b"VP8 ":
         return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
     raise InputError(Reason.MALFORMED, "the WEBP header names no image chunk")
-
-
-def _check_size(columns: int, rows: int, limits: DecodeLimits) -> None:
-    if columns * rows > limits.pixels:
-        message = f"the image is {rows} x {columns}; at most {limits.pixels:,} pixels are read"
-        raise InputError(Reason.TOO_LARGE, message)
 
 
 def _check(image: "Image.Image", data: bytes, file_format: FileFormat) -> None:

@@ -13,6 +13,7 @@ _COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PALETTE: Final = "PALETTE COLOR"
 _CONTAINERS: Final = (8, 16)
 _COLOUR_SAMPLES: Final = 3
+_PIXEL_VRS: Final = ("OB", "OW", "OB or OW", "UN")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +61,10 @@ def read_image_pixel(attributes: Attributes, transfer_syntax: str, limits: Decod
         bits_stored=bits_stored,
         high_bit=_required(attributes, "HighBit", default=bits_stored - 1),
         pixel_representation=attributes.integer("PixelRepresentation") or 0,
-        pixel_vr=str(attributes.dataset.get_item("PixelData").VR or "OW"),
+        pixel_vr=_pixel_vr(attributes),
     )
-    _check_size(image, limits)
+    _check_size(image)
+    limits.check_size(image.rows, image.columns)
     _check_samples(image)
     return image
 
@@ -75,16 +77,20 @@ def _required(attributes: Attributes, keyword: str, default: int | None = None) 
     return found
 
 
+def _pixel_vr(attributes: Attributes) -> str:
+    found = str(attributes.dataset.get_item("PixelData").VR or "OW")  # implicit VR names none
+    if found not in _PIXEL_VRS:  # as text or numbers, a list of millions of values would be made of the pixels
+        raise InputError(Reason.MALFORMED, f"{describe('PixelData')} has no VR of pixels; need OB or OW")
+    return found
+
+
 def _samples(photometric_interpretation: str) -> int:
     return _COLOUR_SAMPLES if photometric_interpretation in _COLOUR else 1
 
 
-def _check_size(image: ImagePixel, limits: DecodeLimits) -> None:
+def _check_size(image: ImagePixel) -> None:
     if image.rows < 1 or image.columns < 1:
         raise InputError(Reason.MALFORMED, f"the image is {image.rows} x {image.columns}; need at least 1 x 1")
-    if image.rows * image.columns > limits.pixels:
-        message = f"the image is {image.rows} x {image.columns}; at most {limits.pixels:,} pixels are read"
-        raise InputError(Reason.TOO_LARGE, message)
 
 
 def _check_samples(image: ImagePixel) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cxr_edge.decode.codecs import NATIVE, RLE, get_decoder, plugin_for
-from cxr_edge.decode.codestream import Codestream, is_cut, read_codestream
+from cxr_edge.decode.codestream import Codestream, is_cut, read_codestream, refuse_many_scans
 from cxr_edge.decode.image_pixel import ImagePixel
 from cxr_edge.decode.tags import Attributes
 from cxr_edge.errors import InputError, Reason
@@ -24,7 +24,7 @@ def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes:
         InputError: `no_pixel_data`, `no_decoder`, or `dimensions_disagree` where uncompressed data are too short.
     """
     if get_decoder(image.transfer_syntax) is None:
-        shown = image.transfer_syntax if image.transfer_syntax.replace(".", "").isdigit() else "no UID"
+        shown = _known_uid(image.transfer_syntax)
         raise InputError(Reason.NO_DECODER, f"(0002,0010) Transfer Syntax UID is {shown}; no decoder for it is here")
     value: Any = attributes.dataset["PixelData"].value
     if hasattr(value, "read"):  # pydicom 3 keeps what a caller buffered as a file object
@@ -39,6 +39,13 @@ def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes:
     if not image.is_encapsulated:
         _check_length(len(pixel_data), attributes, image)
     return pixel_data
+
+
+def _known_uid(uid: str) -> str:
+    """Return a UID for a message: whatever else stands in the attribute could be a patient's number."""
+    from pydicom.uid import UID
+
+    return uid if UID(uid).name != uid else "none that DICOM knows"
 
 
 def _check_length(found: int, attributes: Attributes, image: ImagePixel) -> None:
@@ -56,7 +63,7 @@ def check_frame(pixel_data: bytes, image: ImagePixel) -> None:
     """Compare the compressed frame's own header with the data set, before decoding: bombs are headers that lie.
 
     Raises:
-        InputError: `dimensions_disagree`, `truncated` or `decode_failed`.
+        InputError: `dimensions_disagree`, `truncated`, `too_large` or `decode_failed`.
     """
     from pydicom.encaps import get_frame
 
@@ -67,6 +74,8 @@ def check_frame(pixel_data: bytes, image: ImagePixel) -> None:
     if header is None:
         raise InputError(Reason.DECODE_FAILED, "the compressed frame holds no readable image header")
     _check_header(header, image)
+    if header.family == "jpeg":
+        refuse_many_scans(frame)
     if is_cut(frame):
         raise InputError(Reason.TRUNCATED, f"the compressed frame ends early, after {len(frame)} bytes")
 

@@ -14,6 +14,18 @@ if TYPE_CHECKING:
 # PS3.5 9.1: components of digits without leading zeros, at most 64 characters
 _UID: Final = re.compile(r"(?=.{1,64}\Z)(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
 _AGE: Final = re.compile(r"(\d{3})([DWMY])")
+# The most bytes of an attribute that are read: a list of millions of values would be made of more
+_MOST_BYTES: Final = 2**16
+_LARGER: Final = {
+    "LUTData": 2**18,  # 65,536 entries of 16 bits, and as much again for what writers add
+    "RedPaletteColorLookupTableData": 2**18,
+    "GreenPaletteColorLookupTableData": 2**18,
+    "BluePaletteColorLookupTableData": 2**18,
+    "AlphaPaletteColorLookupTableData": 2**18,
+    "ModalityLUTSequence": 2**20,
+    "VOILUTSequence": 2**20,
+}
+_READ_ALONG: Final = ("SpecificCharacterSet", "PixelRepresentation")  # by pydicom, to convert others
 _YEARS: Final = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 
@@ -28,12 +40,32 @@ class Attributes:
         """Return an attribute's value; None where it is absent or empty.
 
         Raises:
-            InputError: `malformed`, where it cannot be read.
+            InputError: `malformed`, where it cannot be read or is far too long.
         """
         with foreign(Reason.MALFORMED, f"{describe(keyword)} cannot be read"):
+            for needed in (keyword, *_READ_ALONG):
+                self.check_length(needed)
             value = self.dataset.get(keyword)
             blank = isinstance(value, str) and not value.strip("\0 ")
             return None if value is None or blank else value
+
+    def check_length(self, keyword: str) -> None:
+        """Refuse an attribute that is far too long while it is still raw bytes.
+
+        Raises:
+            InputError: `malformed`.
+        """
+        from pydicom.datadict import tag_for_keyword
+        from pydicom.dataelem import RawDataElement
+
+        element: Any = self.dataset.get_item(tag_for_keyword(keyword) or 0, keep_deferred=True)
+        if not isinstance(element, RawDataElement):
+            return
+        held = element.length if element.value is None else len(element.value)
+        most = _LARGER.get(keyword, _MOST_BYTES)
+        if held > most:
+            message = f"{describe(keyword)} holds {held:,} bytes; at most {most:,} are read"
+            raise InputError(Reason.MALFORMED, message)
 
     def text(self, keyword: str) -> str | None:
         """Return an attribute as stripped upper-case text; several values are joined by a backslash."""

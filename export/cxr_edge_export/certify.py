@@ -8,16 +8,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cxr_edge.contract import Contract, GatePolicy, Golden, GoldenCase, Identity, Outputs, Parity, Quantization
+from cxr_edge.decide import calibrate
 from cxr_edge.engine import Engine, onnxruntime_module
 from cxr_edge.types import OperatingPoint
 from cxr_edge_export import dataset, graph, onnx_float, operating_points, parity
-from cxr_edge_export.golden import golden_case, golden_tensors
+from cxr_edge_export.golden import golden_case, golden_tensors, spread
 from cxr_edge_export.keras_model import SourceModel
 from cxr_edge_export.recipe import Recipe, RecipeFile
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
+
+
+FLOAT = Quantization(
+    scheme="none",
+    ranges="none",
+    percentile=None,
+    seed=0,
+    per_channel=False,
+    reduce_range=False,
+    bias_correction=False,
+    first_layer="float",
+    float_layers=(),
+    images=0,
+    sha256=None,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,7 @@ def certify(
         default_operating_point=recipe.default_operating_point,
         intended_use=recipe.intended_use,
         gate=GatePolicy(out_of_distribution=None),
-        quantization=_quantization(recipe, sets, as_float=as_float),
+        quantization=_quantization(network, recipe, sets) if not as_float else FLOAT,
         parity=proof,
         golden=Golden(tolerance=recipe.golden.tolerance, cases=_golden_cases(engine, source, recipe)),
     )
@@ -74,7 +90,7 @@ def certify(
 def _measure(
     engine: Engine, source: SourceModel, recipe: Recipe, sets: dataset.Sets, progress: dataset.Progress
 ) -> tuple[Measured, Measured]:
-    """Validation and agreement, each image once even where the sets overlap."""
+    """Validation and agreement, each image once even where the sets overlap; scores calibrated as the runtime does."""
     unique = {image.path: image for image in (*sets.validation, *sets.agreement)}
     order = {path: row for row, path in enumerate(unique)}
     reference, exported, done = [], [], 0
@@ -83,7 +99,10 @@ def _measure(
         exported.append(run(engine, batch, recipe))
         done += len(batch)
         progress("parity", done, len(unique))
-    before, after = np.concatenate(reference), np.concatenate(exported)
+    before, after = (
+        calibrate(np.concatenate(parts).astype(np.float64), recipe.temperature).astype(np.float32)
+        for parts in (reference, exported)
+    )
 
     def part(images: tuple[dataset.LabelledImage, ...]) -> Measured:
         rows = [order[image.path] for image in images]
@@ -131,22 +150,26 @@ def _prove(
 def _operating_points(recipe: Recipe, validation: Measured) -> tuple[OperatingPoint, ...]:
     columns = [recipe.labels.index(name) for name in recipe.positive_labels]
     positive = np.isin(validation.truth, columns)
-    score = parity.scores(validation.reference, recipe.labels, recipe.positive_labels).positive
+    reference, exported = (
+        parity.scores(part, recipe.labels, recipe.positive_labels).positive
+        for part in (validation.reference, validation.exported)
+    )
     return tuple(
-        operating_points.choose(rule, positive, score, recipe.data.validation) for rule in recipe.operating_points
+        operating_points.choose(rule, positive, (reference, exported), recipe.data.validation)
+        for rule in recipe.operating_points
     )
 
 
 def _golden_cases(engine: Engine, source: SourceModel, recipe: Recipe) -> tuple[GoldenCase, ...]:
-    drawn = golden_tensors(recipe.member)
-    return tuple(
+    candidates = [
         golden_case(
             case,
             onnx_float.keras_probabilities(source, case[2][None], recipe.member)[0],
             run(engine, case[2][None], recipe)[0],
         )
-        for case in drawn
-    )
+        for case in golden_tensors(recipe.member)
+    ]
+    return spread(candidates, [recipe.labels.index(name) for name in recipe.positive_labels])
 
 
 def _identity(recipe_file: RecipeFile, source: SourceModel) -> Identity:
@@ -172,15 +195,19 @@ def _outputs(network: "onnx.ModelProto", recipe: Recipe) -> Outputs:
     )
 
 
-def _quantization(recipe: Recipe, sets: dataset.Sets, *, as_float: bool) -> Quantization:
+def _quantization(network: "onnx.ModelProto", recipe: Recipe, sets: dataset.Sets) -> Quantization:
     plan = recipe.quantization
+    first = next((node.name for node in network.graph.node if node.op_type == "Conv"), "")
     return Quantization(
-        scheme="none" if as_float else "int8-u8s8-qdq",
-        ranges="none" if as_float else plan.ranges,
-        per_channel=not as_float,
-        reduce_range=plan.reduce_range and not as_float,
+        scheme="int8-u8s8-qdq",
+        ranges=plan.ranges,
+        percentile=plan.percentile,
+        seed=plan.seed,
+        per_channel=True,
+        reduce_range=plan.reduce_range,
         bias_correction=False,
-        float_layers=() if as_float else plan.float_layers,
-        images=0 if as_float else len(sets.calibration),
-        sha256=None if as_float else dataset.set_sha256(sets.calibration),
+        first_layer="float" if first in plan.float_layers else "sum-keeping",
+        float_layers=plan.float_layers,
+        images=len(sets.calibration),
+        sha256=dataset.set_sha256(sets.calibration),
     )

@@ -119,6 +119,8 @@ def run(arguments: list[str]) -> int:
         return _failed(str(error), error.exit_code)
     except TyperException as error:
         return _failed(error.format_message(), USAGE)
+    except OSError as error:
+        return _failed(f"{error.strerror or error}", UNUSABLE)
     except ImportError as error:
         return _failed(f"{error}; install the workbench: pip install ./export", UNUSABLE)
     if code == INTERRUPTED:  # typer turned the KeyboardInterrupt into this code

@@ -1,6 +1,5 @@
 """The road from a trained Keras model to one certified file; each step is a function, most of a module of its own."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from cxr_edge.contract import Contract
 from cxr_edge.engine import Engine
-from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge.files import refuse_existing
 from cxr_edge_export import dataset, graph, onnx_float
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
@@ -17,7 +16,7 @@ from cxr_edge_export.islands import check_islands
 from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.quantize import quantize, simplify
 from cxr_edge_export.recipe import Recipe, read_recipe
-from cxr_edge_export.stamp import stamp
+from cxr_edge_export.stamp import publish, stamp
 
 if TYPE_CHECKING:
     import onnx
@@ -80,9 +79,7 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
         check_islands(network, len(recipe.quantization.float_layers))
     contract = certify(network, source, recipe_file, sets, progress=progress, as_float=request.as_float)
     content = stamp(network, contract)
-    write_atomically(request.output, content, overwrite=request.overwrite)
-    line = f"{hashlib.sha256(content).hexdigest()}  {request.output.name}\n"
-    write_atomically(digest_file, line.encode(), overwrite=request.overwrite)
+    publish(content, request.output, overwrite=request.overwrite)
     return contract
 
 

@@ -1,4 +1,4 @@
-"""Golden cases: phantoms with the tensors and outputs of both pipelines, replayed by the self-test on unknown CPUs."""
+"""Golden cases: synthetic images with the tensors and outputs of both pipelines, to be replayed on unknown CPUs."""
 
 import base64
 import hashlib
@@ -6,60 +6,79 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cxr_edge.contract import GoldenCase, Member
 from cxr_edge.phantom import chest_phantom
 from cxr_edge.preprocess import preprocess
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
+CASES = 6
+
+
 @dataclass(frozen=True, slots=True)
-class _Phantom:
-    """Sizes that need both passes of the resize, upwards and downwards, and one that needs none."""
+class Drawing:
+    """A synthetic image: uint8 (rows, columns)."""
 
     name: str
-    rows: int
-    columns: int
-    seed: int
-    opacity: float
+    pixels: "NDArray[np.uint8]"
 
 
-PHANTOMS = (
-    _Phantom("clear-landscape", 190, 250, 1, 0.0),
-    _Phantom("opacity-landscape", 190, 250, 1, 0.9),
-    _Phantom("clear-portrait", 260, 170, 2, 0.0),
-    _Phantom("opacity-portrait", 260, 170, 2, 0.5),
-    _Phantom("exact-size", 224, 224, 3, 0.3),
-    _Phantom("small", 97, 83, 4, 0.7),
-)
+def drawings() -> list[Drawing]:
+    """Phantoms and test patterns, of sizes that need both passes of the resize, upwards and downwards, and of none.
+
+    Phantoms alone would all be decided alike: a broken kernel that always gives that answer would pass.
+    """
+    phantoms = {
+        "clear-landscape": chest_phantom(190, 250, seed=1),
+        "opacity-portrait": chest_phantom(260, 170, seed=2, opacity=0.5),
+        "exact-size": chest_phantom(224, 224, seed=3, opacity=0.3),
+        "small": chest_phantom(97, 83, seed=4, opacity=0.7),
+    }
+    turned = {
+        "inverted": 255 - chest_phantom(260, 200, seed=0),
+        "inverted-landscape": 255 - chest_phantom(200, 300, seed=2),
+        "upside-down": chest_phantom(260, 200, seed=1)[::-1],
+    }
+    rows, columns = np.mgrid[0:240, 0:200]
+    patterns = {
+        f"checkerboard-{side}": ((rows // side + columns // side) % 2 * 200).astype(np.uint8) for side in (8, 16, 32)
+    }
+    ramps = {"ramp-down": (rows * 255 // 239).astype(np.uint8), "ramp-across": (columns * 255 // 199).astype(np.uint8)}
+    noise = {"noise": np.random.Generator(np.random.PCG64(0)).integers(0, 256, (150, 210)).astype(np.uint8)}
+    named = {**phantoms, **turned, **patterns, **ramps, **noise}
+    return [Drawing(name, np.ascontiguousarray(pixels)) for name, pixels in named.items()]
 
 
-def golden_tensors(member: Member) -> "list[tuple[_Phantom, NDArray[np.uint8], NDArray[Any]]]":
-    """The phantoms with their pixels, uint8 (rows, columns), and input tensors, [H, W, C]."""
-    drawn = [(phantom, _draw(phantom)) for phantom in PHANTOMS]
-    return [(phantom, pixels, preprocess(pixels, member)) for phantom, pixels in drawn]
+def golden_tensors(member: Member) -> "list[tuple[Drawing, NDArray[np.uint8], NDArray[Any]]]":
+    """The drawings with their pixels, uint8 (rows, columns), and input tensors, [H, W, C]."""
+    return [(drawing, drawing.pixels, preprocess(drawing.pixels, member)) for drawing in drawings()]
+
+
+def spread(candidates: list[GoldenCase], positive_columns: list[int]) -> tuple[GoldenCase, ...]:
+    """Some of the cases, evenly by rank of the Keras original's score, both ends included."""
+    ordered = sorted(candidates, key=lambda case: sum(case.reference[column] for column in positive_columns))
+    places = np.linspace(0, len(ordered) - 1, min(CASES, len(ordered))).round().astype(int)
+    return tuple(ordered[place] for place in places)
 
 
 def golden_case(
-    drawn: "tuple[_Phantom, NDArray[np.uint8], NDArray[Any]]",
+    drawn: "tuple[Drawing, NDArray[np.uint8], NDArray[Any]]",
     reference: "NDArray[np.float32]",
     exported: "NDArray[np.float32]",
 ) -> GoldenCase:
     """One case from its pixels and what Keras and the exported file gave, each float32 [labels]."""
-    phantom, pixels, tensor = drawn
+    drawing, pixels, tensor = drawn
     return GoldenCase(
-        name=phantom.name,
+        name=drawing.name,
         png=base64.b64encode(_png(pixels)).decode(),
         tensor_sha256=(hashlib.sha256(tensor.tobytes()).hexdigest(),),
         reference=tuple(float(p) for p in reference),
         exported=tuple(float(p) for p in exported),
     )
-
-
-def _draw(phantom: _Phantom) -> "NDArray[np.uint8]":
-    return chest_phantom(phantom.rows, phantom.columns, seed=phantom.seed, opacity=phantom.opacity)
 
 
 def _png(pixels: "NDArray[np.uint8]") -> bytes:

@@ -1,11 +1,12 @@
-"""Choosing thresholds by rule, on the scores that the Keras original gives for the validation images."""
+"""Choosing thresholds by rule on the scores of the Keras original, and measuring what they do in the exported file."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cxr_edge.errors import UsageError
-from cxr_edge.types import OperatingPoint
+from cxr_edge.types import Interval, OperatingPoint
 from cxr_edge_export.parity import wilson_interval
 from cxr_edge_export.recipe import OperatingPointRule
 
@@ -14,14 +15,19 @@ if TYPE_CHECKING:
 
 
 def choose(
-    rule: OperatingPointRule, positive: "NDArray[np.bool_]", score: "NDArray[np.float64]", data: str
+    rule: OperatingPointRule,
+    positive: "NDArray[np.bool_]",
+    scores: "tuple[NDArray[np.float64], NDArray[np.float64]]",
+    data: str,
 ) -> OperatingPoint:
     """One operating point with its sensitivity and specificity, 95 % Wilson intervals.
+
+    The threshold is chosen on the Keras original; what it does is measured on the file that users run.
 
     Args:
         rule: of the recipe.
         positive: bool [N], the truth.
-        score: float64 [N], of the Keras original.
+        scores: of the Keras original and of the exported file, float64 [N] each.
         data: which images these are.
 
     Raises:
@@ -30,18 +36,25 @@ def choose(
     if positive.all() or not positive.any():
         message = "the validation images are all of one class; operating points need both"
         raise UsageError(message)
-    threshold = _threshold(rule, positive, score)
+    reference, exported = scores
+    threshold = _threshold(rule, positive, reference)
     if not 0 < threshold < 1:
         message = f"operating point {rule.name} would need the threshold {threshold}; it must lie between 0 and 1"
         raise UsageError(message)
-    decided = score >= threshold
-    return OperatingPoint(
+    nothing = Interval(0, 0, 1)
+    point = OperatingPoint(
         name=rule.name,
         threshold=threshold,
-        sensitivity=wilson_interval(int((decided & positive).sum()), int(positive.sum())),
-        specificity=wilson_interval(int((~decided & ~positive).sum()), int((~positive).sum())),
+        sensitivity=nothing,
+        specificity=nothing,
         data=data,
         how_chosen=describe(rule),
+    )
+    decided = np.array([point.decides_positive(s) for s in exported])
+    return replace(
+        point,
+        sensitivity=wilson_interval(int((decided & positive).sum()), int(positive.sum())),
+        specificity=wilson_interval(int((~decided & ~positive).sum()), int((~positive).sum())),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr_edge.contract import Comparison, Flips, Limits
+from cxr_edge.contract import Comparison, Flips, Limits, broken_limits
 from cxr_edge.errors import LimitBroken
 from cxr_edge.types import Interval, OperatingPoint
 
@@ -135,7 +135,7 @@ class Rules:
 
     def decisions(self, scored: Scores) -> "list[NDArray[np.bool_]]":
         """Per operating point, bool [N]."""
-        return [scored.positive >= point.threshold for point in self.points]
+        return [np.array([point.decides_positive(s) for s in scored.positive]) for point in self.points]
 
     def accuracy(self, truth: "NDArray[np.int64]", scored: Scores) -> float:
         """Share of images whose most probable label is the true one."""
@@ -148,34 +148,6 @@ def check_limits(validation: Comparison, agreement: Comparison, limits: Limits) 
     Raises:
         LimitBroken: naming every figure that broke its limit.
     """
-    broken = [*_label_faults(validation, limits), *_flip_faults(agreement, limits)]
-    if broken:
+    if broken := broken_limits(validation, agreement, limits):
         message = "export limit broken: " + "; ".join(broken)
         raise LimitBroken(message)
-
-
-def _label_faults(validation: Comparison, limits: Limits) -> list[str]:
-    faults: list[str] = []
-    if validation.auc_reference is not None and validation.auc_exported is not None:
-        drop = validation.auc_reference.estimate - validation.auc_exported.estimate
-        if not drop <= limits.auc_drop:
-            faults.append(f"the AUC dropped by {drop:.5f}; at most {limits.auc_drop} is allowed")
-    if validation.accuracy_reference is not None and validation.accuracy_exported is not None:
-        ratio = validation.accuracy_exported / max(validation.accuracy_reference, 1e-9)
-        if not ratio >= limits.accuracy_ratio:
-            faults.append(f"accuracy is {ratio:.4f} of the original's; at least {limits.accuracy_ratio} is needed")
-    return faults
-
-
-def _flip_faults(agreement: Comparison, limits: Limits) -> list[str]:
-    faults: list[str] = []
-    if agreement.images < limits.agreement_images:
-        faults.append(f"agreement was measured on {agreement.images} images; at least {limits.agreement_images} needed")
-    for flips in agreement.flips:
-        share = flips.positive_to_negative / max(agreement.images, 1)
-        if not share <= limits.positive_to_negative_share:
-            faults.append(
-                f"{flips.positive_to_negative} of {agreement.images} images ({share:.2%}) became negative at operating "
-                f"point {flips.operating_point}; at most {limits.positive_to_negative_share:.2%} is allowed"
-            )
-    return faults

@@ -1,17 +1,16 @@
 """New words for an old file: the contract's text changes, the graph and everything measured on it stay."""
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from cxr_edge.contract import Contract, Golden
-from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge.contract import Comparison, Contract, Golden
+from cxr_edge.errors import UsageError
+from cxr_edge.files import refuse_existing
 from cxr_edge.modelfile import read_model
 from cxr_edge_export.operating_points import describe
 from cxr_edge_export.parity import check_limits
 from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
-from cxr_edge_export.stamp import load_onnx, read_contract, stamp
+from cxr_edge_export.stamp import load_onnx, publish, read_contract, stamp
 
 
 def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Contract:
@@ -20,7 +19,7 @@ def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Cont
     Args:
         model: a file made by `convert`.
         recipe: may differ from the file's own in identity, data descriptions, intended use, golden tolerance, default
-            operating point, score calibration and limits.
+            operating point and limits.
         output: may be `model` itself.
         overwrite: whether `output` is replaced.
 
@@ -38,13 +37,7 @@ def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Cont
     new = _with_words_of(recipe_file, old)
     check_limits(new.parity.validation, new.parity.agreement, new.parity.limits)
     content = stamp(network, new)
-    line = f"{hashlib.sha256(content).hexdigest()}  {output.name}\n"
-    digest_file = output.with_name(output.name + ".sha256")
-    if not overwrite and digest_file.exists():
-        message = f"{digest_file} exists already; --overwrite replaces it"
-        raise OutputError(message)
-    write_atomically(output, content, overwrite=overwrite)
-    write_atomically(digest_file, line.encode(), overwrite=overwrite)
+    publish(content, output, overwrite=overwrite)
     return new
 
 
@@ -54,6 +47,7 @@ def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
         "labels": (recipe.labels, old.labels),
         "positive_labels": (recipe.positive_labels, old.positive_labels),
         "rendering": (recipe.rendering, old.rendering),
+        "temperature": (recipe.temperature, old.outputs.temperature),
         "input, resize or normalization": (replace(recipe.member, name=""), replace(old.members[0], name="")),
         "operating_points": (
             [(rule.name, describe(rule)) for rule in recipe.operating_points],
@@ -62,8 +56,15 @@ def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
     }
     if quantized.scheme != "none":
         pairs["quantization"] = (
-            (plan.ranges, plan.reduce_range, plan.float_layers, plan.images),
-            (quantized.ranges, quantized.reduce_range, quantized.float_layers, quantized.images),
+            (plan.ranges, plan.percentile, plan.seed, plan.reduce_range, plan.float_layers, plan.images),
+            (
+                quantized.ranges,
+                quantized.percentile,
+                quantized.seed,
+                quantized.reduce_range,
+                quantized.float_layers,
+                quantized.images,
+            ),
         )
     changed = [name for name, (wanted, found) in pairs.items() if wanted != found]
     if changed:
@@ -85,15 +86,21 @@ def _with_words_of(recipe_file: RecipeFile, old: Contract) -> Contract:
         old,
         identity=identity,
         members=(recipe.member,),
-        outputs=replace(old.outputs, temperature=recipe.temperature),
         operating_points=tuple(replace(point, data=recipe.data.validation) for point in old.operating_points),
         default_operating_point=recipe.default_operating_point,
         intended_use=recipe.intended_use,
         parity=replace(
             old.parity,
             limits=recipe.limits,
-            validation=replace(old.parity.validation, data=recipe.data.validation),
-            agreement=replace(old.parity.agreement, data=recipe.data.agreement),
+            validation=_reread(old.parity.validation, recipe.data.validation, recipe.default_operating_point),
+            agreement=_reread(old.parity.agreement, recipe.data.agreement, recipe.default_operating_point),
         ),
         golden=Golden(tolerance=recipe.golden.tolerance, cases=old.golden.cases),
     )
+
+
+def _reread(part: Comparison, data: str, default: str) -> Comparison:
+    """The same comparison; `agreement` is about the default operating point, which may be another now."""
+    flips = next(flips for flips in part.flips if flips.operating_point == default)
+    flipped = flips.positive_to_negative + flips.negative_to_positive
+    return replace(part, data=data, agreement=1 - flipped / part.images)

@@ -1,10 +1,14 @@
 """Writing the contract into a model's metadata, and proving that it reads back the same."""
 
+import hashlib
+from pathlib import Path
+
 import onnx
 
 from cxr_edge.contract import METADATA_KEY, Contract, from_metadata, to_json
 from cxr_edge.contract.check import check
-from cxr_edge.errors import ContractError, ModelError
+from cxr_edge.errors import ContractError, ModelError, OutputError
+from cxr_edge.files import refuse_existing, write_atomically
 
 
 def stamp(model: onnx.ModelProto, contract: Contract) -> bytes:
@@ -49,3 +53,23 @@ def load_onnx(content: bytes) -> onnx.ModelProto:
     except Exception as error:  # protobuf's DecodeError, whose module moved between versions
         message = f"not an ONNX file: {error}"
         raise ModelError(message) from error
+
+
+def publish(content: bytes, output: Path, *, overwrite: bool) -> None:
+    """Write a model and, beside it, its SHA-256 as `<name>.sha256` and in the folder's `SHA256SUMS`.
+
+    Raises:
+        OutputError: an output exists or cannot be written; nothing new is left behind.
+    """
+    digest = f"{hashlib.sha256(content).hexdigest()}  {output.name}\n"
+    own, sums = output.with_name(output.name + ".sha256"), output.with_name("SHA256SUMS")
+    refuse_existing(own, overwrite=overwrite)
+    others = sums.read_text(encoding="utf-8").splitlines(keepends=True) if sums.is_file() else []
+    listed = "".join([line for line in others if line.split(maxsplit=1)[-1].strip() != output.name] + [digest])
+    write_atomically(output, content, overwrite=overwrite)
+    try:
+        write_atomically(own, digest.encode(), overwrite=overwrite)
+        write_atomically(sums, listed.encode(), overwrite=True)
+    except OutputError:
+        output.unlink()  # a model beside a checksum that is not its own could not be loaded
+        raise

@@ -24,7 +24,7 @@ def test_convert_prints_the_certificate(workbench: Any, tmp_path: Path, capsys: 
     for words in ("operating point screening: threshold", "agreement, flips at standard", "validation, AUC"):
         assert words in out
     assert "parity:" not in err  # no progress bar off a terminal
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny.onnx", "tiny.onnx.sha256"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["SHA256SUMS", "tiny.onnx", "tiny.onnx.sha256"]
 
 
 def test_interrupted(workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

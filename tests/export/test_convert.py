@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib
 import io
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./exp
 import onnx
 
 import cxr_edge
-from cxr_edge.contract import Contract
-from cxr_edge.errors import LimitBroken, OutputError, UsageError
+from cxr_edge.contract import Contract, GoldenCase
+from cxr_edge.errors import LimitBroken, ModelError, OutputError, UsageError
 from cxr_edge.preprocess import preprocess
-from cxr_edge_export.convert import convert
+from cxr_edge_export.convert import convert, gather_sets
+from cxr_edge_export.golden import spread
 from cxr_edge_export.islands import check_islands
-from cxr_edge_export.stamp import read_contract
+from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.stamp import publish, read_contract
 
 MEAN = np.array([103.939, 116.779, 123.68], np.float32)
 
@@ -62,7 +65,45 @@ def test_graph_runs_in_integers(converted: Path) -> None:
 
 def test_sha256_file_is_written_beside(converted: Path) -> None:
     digest = hashlib.sha256(converted.read_bytes()).hexdigest()
-    assert converted.with_name("tiny.onnx.sha256").read_text(encoding="utf-8") == f"{digest}  tiny.onnx\n"
+    for listing in ("tiny.onnx.sha256", "SHA256SUMS"):
+        assert converted.with_name(listing).read_text(encoding="utf-8") == f"{digest}  tiny.onnx\n"
+    assert cxr_edge.load(converted).notices[:1][0].code == "provider_cpu"
+
+
+def test_a_checksum_that_cannot_be_written_leaves_no_model(tmp_path: Path) -> None:
+    (tmp_path / "SHA256SUMS").write_text("0  other.onnx\n", encoding="utf-8")
+    publish(b"model", tmp_path / "a.onnx", overwrite=False)
+    assert len((tmp_path / "SHA256SUMS").read_text(encoding="utf-8").splitlines()) == 2
+    (tmp_path / "b.onnx.sha256").mkdir()
+    with pytest.raises(OutputError):
+        publish(b"model", tmp_path / "b.onnx", overwrite=True)
+    assert not (tmp_path / "b.onnx").exists()
+
+
+def test_operating_points_hold_in_the_runtime(converted: Path, workbench: Any) -> None:
+    """What the contract says of a threshold is what users of the file get, score calibration included."""
+    contract = contract_of(converted)
+    for point in contract.operating_points:
+        classifier = cxr_edge.load(converted, operating_point=point.name)
+        found = [classifier.classify(path).positive for path in sorted(workbench.validation.glob("PNEUMONIA/*"))]
+        assert np.mean(found) == pytest.approx(point.sensitivity.estimate)
+
+
+def test_temperature_counts_in_the_certificate(workbench: Any, tmp_path: Path) -> None:
+    edit = ("recipe_version = 1", "recipe_version = 1\ntemperature = 2.0")
+    output = tmp_path / "warm.onnx"
+    convert(workbench.request(output, recipe=workbench.recipe_with(tmp_path, edit)))
+    test_operating_points_hold_in_the_runtime(output, workbench)
+
+
+def test_golden_cases_span_the_scores() -> None:
+    cases = [
+        GoldenCase(name=str(i), png="", tensor_sha256=(), reference=(1 - i / 20, i / 20), exported=())
+        for i in range(21)
+    ]
+    chosen = [case.reference[1] for case in spread(cases[::-1], [1])]
+    assert (len(chosen), chosen[0], chosen[-1]) == (6, 0, 1)
+    assert chosen == sorted(chosen)
 
 
 def test_certificate_counts_the_images(converted: Path) -> None:
@@ -110,6 +151,39 @@ def test_broken_limit_names_the_figure_and_leaves_nothing(workbench: Any, tmp_pa
     assert list(output.parent.iterdir()) == []
 
 
+def test_sets_are_apart_by_patient_and_content(workbench: Any, tmp_path: Path) -> None:
+    """The calibration folder holds the validation images too, one of them under another name."""
+    import shutil
+
+    pool = tmp_path / "pool"
+    shutil.copytree(workbench.calibration, pool)
+    shutil.copytree(workbench.validation, pool, dirs_exist_ok=True)
+    some = next((workbench.validation / "NORMAL").iterdir())
+    shutil.copy(some, pool / "NORMAL" / "person9999_virus_1.png")
+    for agreement in (None, workbench.validation):
+        request = workbench.request(tmp_path / "x.onnx", calibration=pool, agreement=agreement)
+        sets = gather_sets(request, read_recipe(workbench.recipe).recipe)
+        calibration = {image.sha256 for image in sets.calibration}
+        assert len(calibration) == 16
+        assert not calibration & {image.sha256 for image in (*sets.validation, *sets.agreement)}
+
+
+@pytest.mark.parametrize(
+    ("module", "check", "error"),
+    [("onnx_float", "check_against_keras", LimitBroken), ("convert", "check_islands", ModelError)],
+)
+def test_a_failing_check_stops_the_export(
+    workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, check: str, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module(f"cxr_edge_export.{module}"), check, fail)
+    with pytest.raises(error):
+        convert(workbench.request(tmp_path / "tiny.onnx"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_existing_output_is_refused_before_the_work(workbench: Any, tmp_path: Path) -> None:
     output = tmp_path / "tiny.onnx"
     output.write_bytes(b"precious")
@@ -135,7 +209,6 @@ def test_one_sigmoid_becomes_two_probabilities(sigmoid_network: Any, workbench: 
 
     from cxr_edge_export.convert import build_float_graph
     from cxr_edge_export.keras_model import load_model
-    from cxr_edge_export.recipe import read_recipe
 
     sigmoid_network.save(tmp_path / "sigmoid.h5")
     images = list(np.random.Generator(np.random.PCG64(3)).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8))

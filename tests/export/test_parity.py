@@ -14,7 +14,7 @@ from cxr_edge.contract import Flips, Limits
 from cxr_edge.errors import LimitBroken, UsageError
 from cxr_edge.types import Interval, OperatingPoint
 from cxr_edge_export.operating_points import choose
-from cxr_edge_export.parity import Rules, Scores, auc, auc_interval, check_limits, compare, wilson_interval
+from cxr_edge_export.parity import Rules, Scores, auc, auc_interval, check_limits, compare, scores, wilson_interval
 from cxr_edge_export.recipe import OperatingPointRule
 
 
@@ -113,12 +113,35 @@ def test_operating_points(
     rule: str, value: float | None, threshold: float, sensitivity: float, specificity: float
 ) -> None:
     given = OperatingPointRule(name="p", rule=rule, value=value)  # type: ignore[arg-type]
-    chosen = choose(given, POSITIVE, SCORE, "these")
+    chosen = choose(given, POSITIVE, (SCORE, SCORE), "these")
     assert chosen.threshold == pytest.approx(threshold)
     assert chosen.sensitivity.estimate == pytest.approx(sensitivity)
     assert chosen.specificity.estimate == pytest.approx(specificity)
 
 
+def test_thresholds_are_chosen_on_keras_and_measured_on_the_file() -> None:
+    given = OperatingPointRule(name="p", rule="youden")
+    plain, shifted = (choose(given, POSITIVE, (SCORE, SCORE * factor), "these") for factor in (1, 0.1))
+    assert shifted.threshold == plain.threshold
+    assert (shifted.sensitivity.estimate, shifted.specificity.estimate) == (0, 1)
+
+
+def test_p99_is_the_99th_percentile() -> None:
+    before = np.full((1000, 2), 0.5, np.float32)
+    after = before + np.linspace(0, 0.1, 1000, dtype=np.float32)[:, None] * np.array([-1, 1], np.float32)
+    point = choose(OperatingPointRule(name="p", rule="fixed", value=0.9), POSITIVE, (SCORE, SCORE), "these")
+    rules = Rules(points=(point,), default="p", positive_columns=(1,))
+    part = compare(
+        ("these", "ab" * 32),
+        np.arange(1000) % 2,
+        scores(before, ("A", "B"), ("B",)),
+        scores(after, ("A", "B"), ("B",)),
+        rules,
+    )
+    assert part.abs_delta_p99 == pytest.approx(0.099, abs=1e-4)
+    assert part.abs_delta_p50 == pytest.approx(0.05, abs=1e-4)
+
+
 def test_operating_points_need_both_classes() -> None:
     with pytest.raises(UsageError, match="one class"):
-        choose(OperatingPointRule(name="p", rule="youden"), np.ones(3, bool), np.ones(3) / 2, "these")
+        choose(OperatingPointRule(name="p", rule="youden"), np.ones(3, bool), (np.ones(3) / 2, np.ones(3) / 2), "these")

@@ -35,6 +35,8 @@ def test_restamp_changes_metadata_only(converted: Path, workbench: Any, tmp_path
         ("value = 0.5", "value = 0.4", "operating_points"),
         ("scale = [64.0, 64.0, 64.0]", "scale = [1.0, 1.0, 1.0]", "normalization"),
         ("reduce_range = true", "reduce_range = false", "quantization"),
+        ("images = 16", "images = 16\nseed = 9", "quantization"),
+        ("recipe_version = 1", "recipe_version = 1\ntemperature = 3.0", "temperature"),
         ('labels = ["NORMAL", "PNEUMONIA"]', 'labels = ["PNEUMONIA", "NORMAL"]', "labels"),
     ],
 )

@@ -1,0 +1,62 @@
+"""What is released hangs together: file, checksum, recipe, card, limits."""
+
+import hashlib
+import tomllib
+
+import pytest
+from conftest import REPOSITORY
+
+import cxr_edge
+from cxr_edge.contract import Limits
+from cxr_edge.modelfile import read_model
+
+FOLDER = REPOSITORY / "models" / "resnet50-binary"
+
+
+@pytest.fixture(scope="module")
+def classifier() -> cxr_edge.Classifier:
+    return cxr_edge.load(provider="cpu")
+
+
+def test_the_recipe_is_the_one_that_made_it(classifier: cxr_edge.Classifier) -> None:
+    text = (FOLDER / "recipe.toml").read_text(encoding="utf-8")
+    assert classifier.contract.identity.recipe_sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert classifier.contract.identity.version == tomllib.loads(text)["model"]["version"]
+
+
+def test_the_card_is_about_this_file(classifier: cxr_edge.Classifier) -> None:
+    card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert classifier.model.sha256 in card
+    assert "not a medical device" in card
+    changelog = (FOLDER / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {classifier.model.version}" in changelog
+
+
+def test_limits_are_the_strict_ones_and_hold(classifier: cxr_edge.Classifier) -> None:
+    contract = classifier.contract
+    assert contract.parity.limits == Limits()  # and a contract that breaks its limits is not loaded
+    assert contract.parity.agreement.images >= 2000
+    assert contract.quantization.reduce_range
+
+
+def test_size_and_pin() -> None:
+    model = read_model()
+    assert model.pinned
+    assert len(model.content) < 26_000_000
+
+
+def test_golden_cases_span_both_decisions(classifier: cxr_edge.Classifier) -> None:
+    contract = classifier.contract
+    column = contract.labels.index("PNEUMONIA")
+    decisions = {classifier.operating_point.decides_positive(case.exported[column]) for case in contract.golden.cases}
+    assert decisions == {True, False}
+
+
+def test_golden_cases_replay_here(classifier: cxr_edge.Classifier) -> None:
+    import base64
+
+    contract = classifier.contract
+    for case in contract.golden.cases:
+        prediction = classifier.classify(base64.b64decode(case.png))
+        for label, exported in zip(contract.labels, case.exported, strict=True):
+            assert prediction.probabilities[label] == pytest.approx(exported, abs=contract.golden.tolerance)
