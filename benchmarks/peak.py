@@ -12,7 +12,7 @@ import time
 import numpy as np
 import onnx
 import onnxruntime
-from machine import describe_machine, print_table
+from machine import print_table, write_result
 
 SHAPES = ((512, 2048, 2048), (1024, 1024, 1024), (2048, 2048, 512), (3136, 576, 256), (784, 1152, 512))
 SECONDS = 0.6
@@ -58,9 +58,12 @@ def main() -> None:
     """Print the rate of each shape."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    threads = parser.parse_args().threads
-    print(describe_machine())
-    print_table([{"m x k x n": f"{shape}", "GMAC/s": f"{_rate(shape, threads):.0f}"} for shape in SHAPES])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rates = {str(shape): round(_rate(shape, options.threads), 1) for shape in SHAPES}
+    print_table([{"m x k x n": shape, "GMAC/s": rate} for shape, rate in rates.items()])
+    if options.json:
+        write_result("peak", {"threads": options.threads, "gmacs": rates})
 
 
 if __name__ == "__main__":

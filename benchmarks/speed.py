@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from machine import has_vnni, print_table, write_result
 from peak import int8_peak_gmacs
 
+from cxr_edge.engine import Engine
 from cxr_edge.modelfile import read_model
 from cxr_edge.phantom import chest_phantom
 
@@ -73,10 +73,8 @@ def _candidates(
 
 
 def _onnx(model: bytes, threads: int, image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Callable[[], object]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(["probabilities"], {"image": image})
+    engine = Engine(model, provider="cpu", threads=threads)  # as the runtime runs it, spinning off
+    return lambda: engine.run({"image": image}, ("probabilities",))
 
 
 def _keras(file: Path, threads: int, image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Callable[[], object]:
