@@ -46,8 +46,9 @@ def describe(contract: Contract, sha256: str) -> list[Section]:
             if q.scheme == "none"
             else [
                 ("scheme", q.scheme),
-                ("ranges", f"{q.ranges}, from {q.images} images"),
+                ("ranges", " ".join(f"{q.ranges} {q.percentile or ''}".split()) + f", from {q.images} images"),
                 ("7-bit weights", "yes" if q.reduce_range else "no"),
+                ("first layer", q.first_layer),
                 ("bias correction", "yes" if q.bias_correction else "no"),
                 ("left in float", ", ".join(q.float_layers) or "the tail only"),
             ],
