@@ -7,7 +7,6 @@ Alternating in one run, medians; also peak memory, `import cxr_edge` and `cxr-ed
 
 import argparse
 import io
-import os
 import shutil
 import statistics
 import subprocess
@@ -26,11 +25,17 @@ BARE = (
     "s.run(None, {'image': numpy.zeros((1, 224, 224, 3), numpy.uint8)})"
 )
 
+LAUNCHER = (
+    "import resource, subprocess, sys; d = subprocess.DEVNULL;"
+    "subprocess.run(sys.argv[1:], stdout=d, stderr=d, check=True);"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+)
+
 
 def main() -> None:
     """Measure and print."""
-    if not hasattr(os, "wait4"):
-        sys.exit("this benchmark reads peak memory through os.wait4, which Windows does not have")
+    if sys.platform == "win32":
+        sys.exit("this benchmark reads peak memory through the resource module, which Windows does not have")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
@@ -75,17 +80,19 @@ def _jpeg() -> bytes:
 
 def _alternate(commands: dict[str, list[str]], rounds: int, folder: Path) -> dict[str, tuple[list[float], float]]:
     times: dict[str, list[float]] = {name: [] for name in commands}
-    memory = dict.fromkeys(commands, 0.0)
     for _ in range(rounds + 1):
         for name, command in commands.items():
             started = time.perf_counter()
-            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
+            subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
             times[name].append(time.perf_counter() - started)
-            if status:
-                sys.exit(f"{name} failed")
-            memory[name] = max(memory[name], usage.ru_maxrss / 1024)
-    return {name: (values[1:], memory[name]) for name, values in times.items()}  # the first round warms the file cache
+    # the first round warms the file cache
+    return {name: (times[name][1:], _peak_mb(command, folder)) for name, command in commands.items()}
+
+
+def _peak_mb(command: list[str], folder: Path) -> float:
+    """Peak memory, through a bare Python: a child starts out with its parent's peak, and this process is large."""
+    launcher = [sys.executable, "-c", LAUNCHER, *command]
+    return float(subprocess.run(launcher, cwd=folder, capture_output=True, text=True, check=True).stdout) / 1024
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """decode -> gate -> preprocess -> engine -> decide: the only module that knows all of them."""
 
+import itertools
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,10 +13,10 @@ import numpy as np
 
 from cxr_edge.contract import Contract, from_metadata
 from cxr_edge.decide import decide
-from cxr_edge.engine import Engine, TensorInfo, available_threads, clashing_builds
+from cxr_edge.engine import Engine, TensorInfo, available_threads, clashing_builds, preload
 from cxr_edge.errors import ContractError, CxrEdgeError, InputError, ModelError, Reason, UsageError
 from cxr_edge.modelfile import ModelFile, read_model
-from cxr_edge.prepare import Image, Prepared, Preparer
+from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
 from cxr_edge.types import GateMode, Latency, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def load(
         ProviderError: the provider is not to be had.
         UsageError: an unknown operating point, gate mode or number of threads.
     """
+    # reading and hashing leave the interpreter free: onnxruntime is imported meanwhile
+    threading.Thread(target=preload, name="cxr-edge-preload", daemon=True).start()
     return Classifier(read_model(model), provider=provider, threads=threads, gate=gate, operating_point=operating_point)
 
 
@@ -82,7 +86,7 @@ class Classifier:
             raise UsageError(message)
         self._options = {"provider": provider, "threads": threads, "gate": gate, "operating_point": operating_point}
         self._path = model.path.resolve()  # a copy may be unpickled elsewhere
-        self._engine = Engine(model.content, provider=provider, threads=threads)
+        self._engine = Engine(model.content, provider=provider, threads=threads, meanwhile=warm_up)
         self.contract: Contract = from_metadata(self._engine.metadata)
         _check_graph(self.contract, self._engine)
         self.operating_point = _operating_point(self.contract, operating_point)
@@ -129,13 +133,19 @@ class Classifier:
         return self._classify_many(images, keep_radiograph=keep_radiograph)
 
     def _classify_many(self, images: Iterable[Image], *, keep_radiograph: bool) -> Iterator[Prediction | Rejection]:
+        waiting_images = iter(images)
+        head = list(itertools.islice(waiting_images, 2))
+        if len(head) < 2:  # noqa: PLR2004 - a single image needs no pool, nor the 10 ms to import it
+            for image in head:
+                yield self._finish(self._preparer.prepare_safely(image), keep_radiograph=keep_radiograph)
+            return
         from concurrent.futures import ThreadPoolExecutor
 
         workers = available_threads()
         pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
         waiting: deque[Future[Prepared | Rejection]] = deque()
         try:
-            for image in images:
+            for image in itertools.chain(head, waiting_images):
                 waiting.append(pool.submit(self._preparer.prepare_safely, image))
                 if len(waiting) > workers * AHEAD_PER_WORKER:
                     yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)

@@ -85,8 +85,14 @@ def _installed(name: str) -> str | None:
 
 
 def _clashes() -> tuple[list[str], list[str]]:
-    clash = clashing_builds()
-    problems, warnings = [clash] if clash else [], []
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        clash = clashing_builds()
+    except CxrEdgeError as error:
+        clash = str(error)
+    if clash:
+        problems.append(clash)
     opencvs = [f"{name} {version}" for name in OPENCV_WHEELS if (version := _installed(name))]
     if len(opencvs) > 1:
         warnings.append(f"several OpenCV wheels overwrite each other: {', '.join(opencvs)}")

@@ -1,9 +1,10 @@
 """The only file that imports onnxruntime: one session, on the provider that was asked for, on bounded threads."""
 
 import contextlib
-import importlib.metadata
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,16 +62,26 @@ def onnxruntime_module() -> "ModuleType":
     return onnxruntime
 
 
+def preload() -> None:
+    """Import onnxruntime ahead of its use; what goes wrong here speaks up at that use."""
+    with contextlib.suppress(EnvironmentUnusable):
+        onnxruntime_module()
+
+
 def clashing_builds() -> str | None:
-    """What is wrong when several builds of onnxruntime are installed: they overwrite each other's files."""
-    found = []
-    for name in WHEELS:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found.append(f"{name} {importlib.metadata.version(name)}")
+    """What is wrong when several builds of onnxruntime are installed: they overwrite each other's files.
+
+    Raises:
+        EnvironmentUnusable: onnxruntime does not load.
+    """
+    # builds that overwrite each other lie in one folder; importlib.metadata would cost every start 15 ms
+    site = Path(str(onnxruntime_module().__file__)).parent.parent
+    names = [entry.name.removesuffix(".dist-info") for entry in site.iterdir() if entry.suffix == ".dist-info"]
+    found = sorted(name for name in names if name.rpartition("-")[0].lower().replace("_", "-") in WHEELS)
     if len(found) <= 1:
         return None
-    names = ", ".join(found)
-    return f"several builds of onnxruntime overwrite each other: {names}; uninstall all of them, then install one"
+    listed = ", ".join(found)
+    return f"several builds of onnxruntime overwrite each other: {listed}; uninstall all of them, then install one"
 
 
 def available_threads() -> int:
@@ -91,13 +102,21 @@ class Engine:
         inputs, outputs: name -> (onnxruntime's type, shape); a free axis is a string or None.
     """
 
-    def __init__(self, model: bytes, *, provider: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> None:
         """Create the session.
 
         Args:
             model: the bytes of an `.onnx` file.
             provider: `auto`, or a key of `PROVIDERS`: that one or an error.
             threads: intra-operator threads; None for `available_threads()`.
+            meanwhile: done in a thread while the session is created, which leaves the interpreter free.
 
         Raises:
             ProviderError: the provider is unknown, not in this build of onnxruntime, or does not start.
@@ -105,6 +124,8 @@ class Engine:
             EnvironmentUnusable: onnxruntime cannot be imported.
         """
         ort = onnxruntime_module()
+        if meanwhile is not None:
+            threading.Thread(target=meanwhile, name="cxr-edge-meanwhile", daemon=True).start()
         self.threads = threads or available_threads()
         self.fallbacks: tuple[str, ...] = ()
         names = AUTO_ORDER if provider == "auto" else (provider,)

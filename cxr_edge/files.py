@@ -2,8 +2,7 @@
 
 import contextlib
 import os
-import secrets
-import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -22,7 +21,7 @@ def atomic_writer(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     """
     refuse_existing(target, overwrite=overwrite)
     target = Path(os.path.realpath(target))  # what a link points to is replaced, not the link
-    temporary = target.with_name(f".cxr-edge-{secrets.token_hex(8)}.part")
+    temporary = target.with_name(f".cxr-edge-{os.urandom(8).hex()}.part")
     try:
         with temporary.open("xb") as stream:  # not tempfile: an output is as readable as any file the user makes
             yield stream
@@ -72,7 +71,9 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
 def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite:
         with contextlib.suppress(FileNotFoundError):
-            shutil.copymode(target, temporary)  # a file of patients that only its owner may read stays so
+            temporary.chmod(
+                stat.S_IMODE(target.stat().st_mode)
+            )  # a file of patients that only its owner may read stays so
         temporary.replace(target)
         return
     try:

@@ -55,7 +55,8 @@ def read_model(model: str | Path | None = None) -> ModelFile:
         raise ModelError(message)
     digest = hashlib.sha256(content).hexdigest()
     pinned = _check_released(path, digest)
-    _refuse_external_data(content, path)
+    if not pinned:  # what was released is known to be self-contained
+        _refuse_external_data(content, path)
     return ModelFile(path=path, content=content, sha256=digest, pinned=pinned)
 
 

@@ -1,5 +1,6 @@
 """read -> decode -> gate -> preprocess: everything before inference, for whatever the caller hands over."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -15,7 +16,7 @@ from cxr_edge.decode import DecodeLimits, decode, decode_dataset
 from cxr_edge.decode.array import decode_array
 from cxr_edge.errors import EnvironmentUnusable, InputError, Reason, UsageError
 from cxr_edge.gate import check_gate
-from cxr_edge.preprocess import preprocess
+from cxr_edge.preprocess import pillow_arithmetic_matches, preprocess
 from cxr_edge.types import Gate, GateMode, Latency, Radiograph, Rejection, Source
 
 if TYPE_CHECKING:
@@ -116,6 +117,15 @@ class _Clock:
     def latency(self) -> Latency:
         self.enter(self._stage)
         return Latency(**self._spent, total_ms=(perf_counter() - self._started) * 1e3)
+
+
+def warm_up() -> None:
+    """Import what most images need and probe Pillow, while the engine is being created in another thread."""
+    with contextlib.suppress(Exception):  # what is broken here speaks up, properly, at the first image
+        from PIL import Image as PillowImage
+
+        PillowImage.preinit()
+        pillow_arithmetic_matches()
 
 
 def _sha256(content: "bytes | Dataset | NDArray[np.uint8]") -> str | None:

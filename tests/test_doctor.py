@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cxr_edge import doctor, modelfile
+from cxr_edge.engine import onnxruntime_module
 
 
 def test_a_sound_installation_has_no_problem() -> None:
@@ -16,19 +17,15 @@ def test_a_sound_installation_has_no_problem() -> None:
     assert "resnet50-binary" in report.facts["models"]
 
 
-def test_clashing_wheels(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed = {"onnxruntime", "onnxruntime-gpu", "opencv-python", "opencv-python-headless"}
-
-    def version(name: str) -> str:
-        if name in installed:
-            return "1.31.1"
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
+def test_clashing_wheels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("onnxruntime-1.31.1", "onnxruntime_gpu-1.31.1", "onnxruntime_extensions-0.15", "numpy-2.4.6"):
+        (tmp_path / f"{name}.dist-info").mkdir()
+    monkeypatch.setattr(onnxruntime_module(), "__file__", str(tmp_path / "onnxruntime" / "__init__.py"))
+    monkeypatch.setattr(importlib.metadata, "version", lambda _name: "1.0")
     report = doctor.examine()
-    assert any("onnxruntime 1.31.1, onnxruntime-gpu 1.31.1" in problem for problem in report.problems)
+    assert any("onnxruntime-1.31.1, onnxruntime_gpu-1.31.1;" in problem for problem in report.problems)
     assert any("OpenCV" in warning for warning in report.warnings)
-    installed.remove("onnxruntime-gpu")
+    (tmp_path / "onnxruntime_gpu-1.31.1.dist-info").rmdir()
     assert doctor.examine().problems == ()
 
 

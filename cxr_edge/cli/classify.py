@@ -110,13 +110,14 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     found = find_images(paths, recursive=recursive, outputs=tuple(p for p in (output, heatmap) if p is not None))
     for notice in found.notices:
         say(notice)
-    from cxr_edge.classifier import load
-    from cxr_edge.heatmap import check_heat_maps
+    from cxr_edge.classifier import load  # after the cheap checks: it brings numpy and the engine
 
     classifier = load(model, provider=provider, threads=threads, gate=gate, operating_point=operating_point)
     for note in classifier.notices:
         say(note.message)
     if heatmap is not None:
+        from cxr_edge.heatmap import check_heat_maps
+
         check_heat_maps(classifier.contract)
         _make_folder(heatmap)
     tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))

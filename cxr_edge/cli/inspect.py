@@ -1,9 +1,6 @@
 """`cxr-edge info`, `cxr-edge doctor` and `cxr-edge demo`: look at the model, at the installation, at both at work."""
 
-import json
-import shutil
 import sys
-import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +20,8 @@ def info(model: ModelOption = None, *, as_json: JsonOption = False) -> None:
 
     Labels, preprocessing, operating points, intended use, parity with the Keras original.
     """
+    import json
+
     from cxr_edge.contract import from_metadata, to_json
     from cxr_edge.engine import Engine
     from cxr_edge.info import describe
@@ -42,6 +41,8 @@ def doctor(*, as_json: JsonOption = False) -> None:
 
     Versions, providers, CPU, codecs, models, clashing wheels. Exit code 5 if it cannot run.
     """
+    import json
+
     from cxr_edge.doctor import examine
 
     report = examine()
@@ -104,6 +105,8 @@ def demo(
 
 
 def _section(title: str, facts: dict[str, str]) -> None:
+    import textwrap
+
     indent = min(max((len(name) for name in facts), default=0), MAX_NAME) + 4
     out(f"{title}\n")
     for name, value in facts.items():
@@ -118,4 +121,6 @@ def _section(title: str, facts: dict[str, str]) -> None:
 
 def _width() -> int:
     """Columns to wrap at: the terminal's; none in a pipe, where a line is a line."""
+    import shutil
+
     return max(60, shutil.get_terminal_size().columns) if is_terminal(sys.stdout) else 100_000
