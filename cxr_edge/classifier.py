@@ -53,7 +53,7 @@ def load(
         UsageError: an unknown operating point, gate mode or number of threads.
     """
     # reading and hashing leave the interpreter free: onnxruntime is imported meanwhile
-    threading.Thread(target=preload, name="cxr-edge-preload", daemon=True).start()
+    threading.Thread(target=preload, name="cxr-edge-preload").start()  # no daemon: one would abort in C++ at exit
     return Classifier(read_model(model), provider=provider, threads=threads, gate=gate, operating_point=operating_point)
 
 
@@ -111,6 +111,7 @@ class Classifier:
         Raises:
             InputError: the image cannot be classified; `reason` holds the code.
             ModelError: inference failed.
+            EnvironmentUnusable: this installation cannot decode.
         """
         prepared = self._preparer.prepare(image)
         if isinstance(prepared, Rejection):
@@ -126,6 +127,8 @@ class Classifier:
 
         Raises:
             UsageError: `images` is a single path, string or bytes.
+            EnvironmentUnusable: this installation cannot decode; no image is to blame.
+            Exception: what `images` itself raised, after the results of those it gave before.
         """
         if isinstance(images, str | bytes | bytearray | os.PathLike):
             message = "classify_many takes several images; classify takes one"
@@ -133,11 +136,14 @@ class Classifier:
         return self._classify_many(images, keep_radiograph=keep_radiograph)
 
     def _classify_many(self, images: Iterable[Image], *, keep_radiograph: bool) -> Iterator[Prediction | Rejection]:
-        waiting_images = iter(images)
+        failures: list[Exception] = []
+        waiting_images = _until_failure(images, failures)
         head = list(itertools.islice(waiting_images, 2))
         if len(head) < 2:  # noqa: PLR2004 - a single image needs no pool, nor the 10 ms to import it
             for image in head:
                 yield self._finish(self._preparer.prepare_safely(image), keep_radiograph=keep_radiograph)
+            if failures:
+                raise failures[0]
             return
         from concurrent.futures import ThreadPoolExecutor
 
@@ -151,6 +157,8 @@ class Classifier:
                     yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)
             while waiting:
                 yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)
+            if failures:
+                raise failures[0]
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -203,6 +211,14 @@ class Classifier:
             activation_map=outputs[1][0] if len(outputs) > 1 else None,
             radiograph=radiograph if keep_radiograph else None,
         )
+
+
+def _until_failure(images: Iterable[Image], failures: list[Exception]) -> Iterator[Image]:
+    """The images; where the iterable itself raises, its end, so that those already read get their results first."""
+    try:
+        yield from images
+    except Exception as error:  # noqa: BLE001 - raised again once the results are out
+        failures.append(error)
 
 
 def _reload(path: Path, sha256: str, options: dict[str, object]) -> Classifier:

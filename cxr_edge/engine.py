@@ -51,8 +51,8 @@ def onnxruntime_module() -> "ModuleType":
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import (onnxruntime#27379)
     try:
         import onnxruntime
-    except ImportError as error:
-        message = f"onnxruntime does not load: {error}"
+    except Exception as error:  # noqa: BLE001 - a broken library raises more than ImportError
+        message = f"onnxruntime does not load: {_first_line(error)}"
         raise EnvironmentUnusable(message) from None
     if not hasattr(onnxruntime, "InferenceSession"):
         message = "onnxruntime is damaged (no InferenceSession): two of its wheels overwrote each other"
@@ -64,7 +64,7 @@ def onnxruntime_module() -> "ModuleType":
 
 def preload() -> None:
     """Import onnxruntime ahead of its use; what goes wrong here speaks up at that use."""
-    with contextlib.suppress(EnvironmentUnusable):
+    with contextlib.suppress(Exception):
         onnxruntime_module()
 
 
@@ -125,7 +125,7 @@ class Engine:
         """
         ort = onnxruntime_module()
         if meanwhile is not None:
-            threading.Thread(target=meanwhile, name="cxr-edge-meanwhile", daemon=True).start()
+            threading.Thread(target=meanwhile, name="cxr-edge-meanwhile").start()
         self.threads = threads or available_threads()
         self.fallbacks: tuple[str, ...] = ()
         names = AUTO_ORDER if provider == "auto" else (provider,)

@@ -24,6 +24,8 @@ def atomic_writer(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
     temporary = target.with_name(f".cxr-edge-{os.urandom(8).hex()}.part")
     try:
         with temporary.open("xb") as stream:  # not tempfile: an output is as readable as any file the user makes
+            if os.name == "posix" and os.path.isfile(target):  # noqa: PTH113 - a file only its owner may read stays so
+                temporary.chmod(stat.S_IMODE(os.stat(target).st_mode))  # noqa: PTH116
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -70,10 +72,6 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.chmod(
-                stat.S_IMODE(target.stat().st_mode)
-            )  # a file of patients that only its owner may read stays so
         temporary.replace(target)
         return
     try:

@@ -178,6 +178,26 @@ def test_many_gives_what_one_gives_in_order(classifier: cxr_edge.Classifier) -> 
     assert many == [classifier.classify(image).score for image in images]
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_an_iterable_that_raises_loses_no_result(classifier: cxr_edge.Classifier, count: int) -> None:
+    def images() -> Iterator[Any]:
+        yield from [GRAY] * count
+        raise RuntimeError
+
+    got = []
+    iterator = iter(classifier.classify_many(images()))
+    with pytest.raises(RuntimeError):
+        while True:
+            got.append(next(iterator))
+    assert len(got) == count
+
+
+def test_a_script_that_ends_at_once_ends_cleanly(tmp_path: Path) -> None:
+    script = "import cxr_edge\ntry: cxr_edge.load('nope.onnx')\nexcept cxr_edge.ModelError: pass"
+    for _ in range(4):
+        assert subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False).returncode == 0
+
+
 def test_many_reads_only_a_little_ahead(classifier: cxr_edge.Classifier) -> None:
     taken = 0
 

@@ -75,7 +75,10 @@ def test_overwriting_keeps_what_the_target_is(tmp_path: Path) -> None:
     private.write_bytes(b"")
     private.chmod(0o600)
     link.symlink_to(private)
-    write_atomically(link, b"new", overwrite=True)
+    with atomic_writer(link, overwrite=True) as stream:
+        stream.write(b"new")
+        (part,) = tmp_path.glob(".*.part")
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600
     assert link.is_symlink()
     assert (private.read_bytes(), stat.S_IMODE(private.stat().st_mode)) == (b"new", 0o600)
     os.mkfifo(pipe)

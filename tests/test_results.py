@@ -107,7 +107,8 @@ def test_a_broken_image_belongs_to_its_study_but_a_missing_file_to_none() -> Non
     missing = replace(REJECTION, source=Source(path="c"), reason=Reason.NOT_FOUND)
     (row,) = _studies(_image("a", 0.2), broken, missing)
     assert (row["images"], row["rejected"]) == (2, 1)
-    assert _studies(_image("a", 0.2, study=None), missing, untagged=True) == []
+    text = replace(REJECTION, source=Source(path="d", content_sha256="d" * 64), reason=Reason.UNKNOWN_FORMAT)
+    assert _studies(_image("a", 0.2, study=None), missing, text, untagged=True) == []
 
 
 def test_study_without_a_frontal_image_is_rejected() -> None:

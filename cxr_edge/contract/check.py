@@ -46,7 +46,8 @@ def _faults(contract: Contract) -> Iterator[str]:
 
 
 def _label_text_faults(contract: Contract) -> Iterator[str]:
-    for text in (*contract.labels, *(point.name for point in contract.operating_points)):
+    points, use = contract.operating_points, contract.intended_use
+    for text in (*contract.labels, *(point.name for point in points), use.statement):
         if not text.isprintable():
             yield f"{text!r} holds characters that a terminal would act on"
 
@@ -64,6 +65,14 @@ def _output_faults(contract: Contract) -> Iterator[str]:
 def _certificate_faults(contract: Contract) -> Iterator[str]:
     """A certificate that breaks its own limits, speaks of other operating points, or proves nothing."""
     parity, quantization = contract.parity, contract.quantization
+    figures = (
+        parity.validation.auc_reference,
+        parity.validation.auc_exported,
+        parity.validation.accuracy_reference,
+        parity.validation.accuracy_exported,
+    )
+    if None in figures:
+        yield "parity.validation lacks an AUC or an accuracy"
     yield from broken_limits(parity.validation, parity.agreement, parity.limits)
     names = [point.name for point in contract.operating_points]
     for part in (parity.validation, parity.agreement):

@@ -116,7 +116,7 @@ class Outputs:
     probabilities: Name
     activation_map: Name | None
     features: Name | None
-    temperature: Annotated[float, Meta(gt=0)] | None
+    temperature: Annotated[float, Meta(ge=0.01, le=100)] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Several images of one study, summed up in a row of its own."""
 
+from cxr_edge.errors import Reason
 from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, gate_to_row, model_to_row, source_to_row, verdict_to_row
 from cxr_edge.types import Prediction, Rejection
 
@@ -21,7 +22,7 @@ class StudyCollector:
         uid, content = result.source.study_instance_uid, result.source.content_sha256
         if content is None and uid is None:
             return  # nothing was read: it belongs to no study
-        if uid is None and not self._untagged:
+        if uid is None and (not self._untagged or _is_no_image(result)):
             return
         group = self._groups.setdefault(uid or UNTAGGED, {})
         group.setdefault(content or f"without content {len(group)}", result)
@@ -65,3 +66,7 @@ def _deciding(images: list[Prediction]) -> Prediction | None:
 
 def _is_lateral(image: Prediction) -> bool:
     return image.tags is not None and (image.tags.view_position or "").upper() in LATERAL_VIEWS
+
+
+def _is_no_image(result: Prediction | Rejection) -> bool:
+    return isinstance(result, Rejection) and result.reason in (Reason.UNKNOWN_FORMAT, Reason.EMPTY)

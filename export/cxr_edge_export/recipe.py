@@ -102,7 +102,7 @@ class Recipe(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     labels: Annotated[tuple[Name, ...], Meta(min_length=2)]
     positive_labels: Annotated[tuple[Name, ...], Meta(min_length=1)]
     default_operating_point: Name
-    temperature: Annotated[float, Meta(gt=0)] | None = None
+    temperature: Annotated[float, Meta(ge=0.01, le=100)] | None = None
     model: Model
     training_data: TrainingData
     data: LabelledData

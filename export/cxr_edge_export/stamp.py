@@ -59,17 +59,33 @@ def publish(content: bytes, output: Path, *, overwrite: bool) -> None:
     """Write a model and, beside it, its SHA-256 as `<name>.sha256` and in the folder's `SHA256SUMS`.
 
     Raises:
-        OutputError: an output exists or cannot be written; nothing new is left behind.
+        OutputError: an output exists or cannot be written; what was written before is taken back.
     """
-    digest = f"{hashlib.sha256(content).hexdigest()}  {output.name}\n"
+    digest = hashlib.sha256(content).hexdigest()
     own, sums = output.with_name(output.name + ".sha256"), output.with_name("SHA256SUMS")
+    refuse_existing(output, overwrite=overwrite)
     refuse_existing(own, overwrite=overwrite)
-    others = sums.read_text(encoding="utf-8").splitlines(keepends=True) if sums.is_file() else []
-    listed = "".join([line for line in others if line.split(maxsplit=1)[-1].strip() != output.name] + [digest])
-    write_atomically(output, content, overwrite=overwrite)
+    refuse_existing(sums, overwrite=True)
+    before = {listing: listing.read_bytes() if listing.is_file() else None for listing in (own, sums)}
     try:
-        write_atomically(own, digest.encode(), overwrite=overwrite)
-        write_atomically(sums, listed.encode(), overwrite=True)
-    except OutputError:
-        output.unlink()  # a model beside a checksum that is not its own could not be loaded
+        write_atomically(sums, _listed(before[sums] or b"", output.name, digest), overwrite=True)
+        write_atomically(own, f"{digest}  {output.name}\n".encode(), overwrite=overwrite)
+        write_atomically(output, content, overwrite=overwrite)
+    except BaseException:
+        for listing, old in before.items():
+            if old is None:
+                listing.unlink(missing_ok=True)
+            else:
+                write_atomically(listing, old, overwrite=True)
         raise
+
+
+def _listed(listing: bytes, name: str, digest: str) -> bytes:
+    """A `SHA256SUMS` with this file's line in place of its old one; other lines stay."""
+    try:
+        lines = listing.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        message = "the folder's SHA256SUMS is not UTF-8"
+        raise OutputError(message) from error
+    kept = [line for line in lines if line.strip() and line.split(maxsplit=1)[-1].lstrip("*").strip() != name]
+    return "".join(f"{line}\n" for line in [*kept, f"{digest}  {name}"]).encode()

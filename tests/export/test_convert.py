@@ -18,6 +18,7 @@ import onnx
 import cxr_edge
 from cxr_edge.contract import Contract, GoldenCase
 from cxr_edge.errors import LimitBroken, ModelError, OutputError, UsageError
+from cxr_edge.files import write_atomically
 from cxr_edge.preprocess import preprocess
 from cxr_edge_export.convert import convert, gather_sets
 from cxr_edge_export.golden import spread
@@ -78,6 +79,27 @@ def test_a_checksum_that_cannot_be_written_leaves_no_model(tmp_path: Path) -> No
     with pytest.raises(OutputError):
         publish(b"model", tmp_path / "b.onnx", overwrite=True)
     assert not (tmp_path / "b.onnx").exists()
+
+
+def test_publishing_again_keeps_other_lines_and_takes_failures_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums, other = tmp_path / "SHA256SUMS", f"{'1' * 64} *other.onnx"
+    sums.write_text(f"\n{'2' * 64} *a.onnx\n{other}", encoding="utf-8")  # binary mode, a blank line, no last newline
+    publish(b"first", tmp_path / "a.onnx", overwrite=False)
+    digest = hashlib.sha256(b"first").hexdigest()
+    assert sums.read_text(encoding="utf-8") == f"{other}\n{digest}  a.onnx\n"
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(target: Path, content: bytes, *, overwrite: bool) -> None:
+        if target.name == "a.onnx":
+            raise OutputError
+        write_atomically(target, content, overwrite=overwrite)
+
+    monkeypatch.setattr("cxr_edge_export.stamp.write_atomically", fail)
+    with pytest.raises(OutputError):
+        publish(b"second", tmp_path / "a.onnx", overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_operating_points_hold_in_the_runtime(converted: Path, workbench: Any) -> None:
