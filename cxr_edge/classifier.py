@@ -139,7 +139,7 @@ class Classifier:
         failures: list[Exception] = []
         waiting_images = _until_failure(images, failures)
         head = list(itertools.islice(waiting_images, 2))
-        if len(head) < 2:  # noqa: PLR2004 - a single image needs no pool, nor the 10 ms to import it
+        if len(head) < 2:  # noqa: PLR2004 - a single image needs no pool, nor the time to import one
             for image in head:
                 yield self._finish(self._preparer.prepare_safely(image), keep_radiograph=keep_radiograph)
             if failures:

@@ -330,6 +330,21 @@ def test_a_rejected_dicom_keeps_its_study(classifier: cxr_edge.Classifier) -> No
     assert result.source.study_instance_uid == raw.StudyInstanceUID
 
 
+@pytest.mark.parametrize("missing", [1, 100_000])
+def test_a_truncated_dicom_keeps_its_study(classifier: cxr_edge.Classifier, missing: int) -> None:
+    import pydicom
+
+    whole = phantom_dicom()
+    (result,) = classifier.classify_many([whole[:-missing]])
+    assert isinstance(result, cxr_edge.Rejection)
+    tags = pydicom.dcmread(io.BytesIO(whole))
+    assert (result.reason, result.source.study_instance_uid, result.source.sop_instance_uid) == (
+        cxr_edge.Reason.TRUNCATED,
+        tags.StudyInstanceUID,
+        tags.SOPInstanceUID,
+    )
+
+
 def test_a_broken_installation_blames_no_image(
     classifier: cxr_edge.Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from cxr_edge.decode.limits import DecodeLimits
 from cxr_edge.decode.sniff import FileFormat
+from cxr_edge.decode.tags import is_uid
 from cxr_edge.errors import InputError, Reason
 from cxr_edge.types import Note
 
@@ -20,6 +21,8 @@ _META_GROUP: Final = 0x0002
 _MEDIA_STORAGE_SOP_CLASS: Final = 0x00020002
 _TRANSFER_SYNTAX: Final = 0x00020010
 _SOP_CLASS: Final = 0x00080016
+_SOP_INSTANCE: Final = 0x00080018
+_STUDY: Final = 0x0020000D
 _DIRECTORY_GROUP: Final = 0x0004
 _PIXEL_DATA: Final = 0x7FE00010
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
@@ -95,7 +98,12 @@ def parse_file(data: bytes, file_format: FileFormat, limits: DecodeLimits) -> Pa
         notes.append(Note("transfer_syntax_guessed", message))
     else:
         little = transfer_syntax != _EXPLICIT_BIG
-    elements = _read_elements(data, start, limits, explicit=explicit, little=little)
+    elements: dict[BaseTag, RawDataElement | DataElement] = {}
+    try:
+        _read_elements(data, start, limits, elements, explicit=explicit, little=little)
+    except InputError as error:  # what is cut short in its pixels still belongs to its study
+        error.sop_instance_uid, error.study_instance_uid = _raw_uid(elements, _SOP_INSTANCE), _raw_uid(elements, _STUDY)
+        raise
     if any(tag >> 16 == _DIRECTORY_GROUP for tag in elements):
         raise InputError(Reason.DICOMDIR, "the file is a DICOMDIR, an index; need one of the images it lists")
     if file_format is FileFormat.DICOM_WITHOUT_PREAMBLE and _SOP_CLASS not in elements:
@@ -174,13 +182,19 @@ def _encoding(head: bytes) -> tuple[bool, bool]:
 
 
 def _read_elements(
-    data: bytes, start: int, limits: DecodeLimits, *, explicit: bool, little: bool
-) -> "dict[BaseTag, RawDataElement | DataElement]":
+    data: bytes,
+    start: int,
+    limits: DecodeLimits,
+    elements: "dict[BaseTag, RawDataElement | DataElement]",
+    *,
+    explicit: bool,
+    little: bool,
+) -> None:
+    """Read into `elements`, which holds what was read even when the file turns out to be cut."""
     from pydicom.filereader import data_element_generator
 
     stream = _CountedReader(data, limits.reads)
     stream.seek(start)
-    elements: dict[BaseTag, RawDataElement | DataElement] = {}
     generator = data_element_generator(stream, not explicit, little, lambda tag, _vr, _length: tag > _PIXEL_DATA)
     end = start
     try:
@@ -189,7 +203,7 @@ def _read_elements(
             elements[element.tag] = element
             end = stream.tell()
             if element.tag == _PIXEL_DATA:
-                return elements
+                return
     except EOFError:
         raise InputError(Reason.TRUNCATED, f"the file ends inside an element, after {len(data)} bytes") from None
     except OSError:  # pydicom wraps what its file raises inside a sequence
@@ -200,7 +214,15 @@ def _read_elements(
         raise InputError(Reason.MALFORMED, "a sequence is broken, or nested too deeply") from None
     if 0 < len(data) - end < _ELEMENT_HEADER and any(data[end:]):
         raise InputError(Reason.TRUNCATED, f"the file ends inside an element's header, after {len(data)} bytes")
-    return elements
+
+
+def _raw_uid(elements: "dict[BaseTag, RawDataElement | DataElement]", tag: int) -> str | None:
+    from pydicom.tag import Tag
+
+    element = elements.get(Tag(tag))
+    value = element.value if element is not None else None
+    text = value.decode("ascii", "replace").strip("\0 ") if isinstance(value, bytes) else ""
+    return text if is_uid(text) else None
 
 
 def _refuse_cut_element(element: "RawDataElement | DataElement") -> None:

@@ -152,9 +152,14 @@ def _species_code(attributes: Attributes) -> str | None:
     return Attributes(items[0], attributes.notes).text("CodeMeaning") or "CODED SPECIES"
 
 
+def is_uid(text: str) -> bool:
+    """Whether a text has the form of a UID (PS3.5 9.1)."""
+    return _UID.fullmatch(text) is not None
+
+
 def _uid(attributes: Attributes, keyword: str) -> str | None:
     text = attributes.optional_text(keyword)
-    if text is None or _UID.fullmatch(text):
+    if text is None or is_uid(text):
         return text
     attributes.notes.append(Note("invalid_uid", f"{describe(keyword)} is no valid UID and is not used"))
     return None

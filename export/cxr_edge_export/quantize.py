@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # what QLinear kernels exist for and ResNets are made of; anything else stays float and the island check says so
 OPERATORS = ["Conv", "Add", "MaxPool", "Relu"]
-STRIDE = 16  # images whose activations are held at once: some 100 MB each
+STRIDE = 16  # images whose activations are held at once: bounds memory
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
