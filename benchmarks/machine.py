@@ -12,7 +12,7 @@ import onnxruntime
 
 from cxr_edge._version import __version__
 from cxr_edge.doctor import cpu_flags
-from cxr_edge.engine import available_threads
+from cxr_edge.processors import available_threads
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -38,6 +38,7 @@ from cxr_edge.types import (
 
 if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier, load
+    from cxr_edge.isolation.limits import IsolationLimits
 
 __all__ = [
     "Classifier",
@@ -47,6 +48,7 @@ __all__ = [
     "Gate",
     "InputError",
     "Interval",
+    "IsolationLimits",
     "Latency",
     "LimitBroken",
     "ModelError",
@@ -65,7 +67,7 @@ __all__ = [
     "load",
 ]
 
-_ON_USE = {"Classifier", "load"}  # they need numpy: a script's start should not pay for it
+_ON_USE = {"Classifier", "IsolationLimits", "load"}  # they need numpy: a script's start should not pay for it
 
 
 def __getattr__(name: str) -> object:

@@ -1,30 +1,34 @@
-"""decode -> gate -> preprocess -> engine -> decide: the only module that knows all of them."""
+"""decode -> gate -> preprocess -> network -> image gate -> decide: the only module that knows all of them."""
 
 import itertools
 import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Self
 
 from cxr_edge.contract import Contract, from_metadata
 from cxr_edge.decide import decide
-from cxr_edge.engine import Engine, TensorInfo, available_threads, clashing_builds, preload
-from cxr_edge.errors import ContractError, CxrEdgeError, InputError, ModelError, Reason, UsageError
+from cxr_edge.engine import Engine, clashing_builds, preload
+from cxr_edge.errors import CxrEdgeError, InputError, ModelError, Reason, UsageError
+from cxr_edge.gate import refusal
+from cxr_edge.image_gate import ImageGate
+from cxr_edge.isolation.limits import IsolationLimits
+from cxr_edge.isolation.pool import Pool
+from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
+from cxr_edge.network import Network
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
-from cxr_edge.types import GateMode, Latency, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
+from cxr_edge.processors import available_threads
+from cxr_edge.types import GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from numpy.typing import NDArray
-
-MAP_DIMENSIONS = 4
 AHEAD_PER_WORKER = 2  # decoded images waiting for inference: bounds memory, whatever the batch
 
 
@@ -35,6 +39,7 @@ def load(
     threads: int | None = None,
     gate: GateMode = "strict",
     operating_point: str | None = None,
+    isolation: IsolationLimits | Pool | None = None,
 ) -> "Classifier":
     """Load a model, ready to classify.
 
@@ -46,15 +51,26 @@ def load(
         gate: `strict` rejects what the gate refuses; `warn` classifies it, the status stays `refused`; `off` asks
             nothing, the status is `unknown`.
         operating_point: a name from the contract; None for its default.
+        isolation: decode in processes of their own, within these limits, so that a decoder's crash or hang costs one
+            image; None: decode in this process. The processes run until `Classifier.close`. A `Pool` started earlier
+            is taken over.
 
     Raises:
         ModelError, ContractError: the model file cannot be used.
         ProviderError: the provider is not to be had.
+        EnvironmentUnusable: onnxruntime does not load, or isolation finds no Python interpreter to start.
         UsageError: an unknown operating point, gate mode or number of threads.
     """
     # reading and hashing leave the interpreter free: onnxruntime is imported meanwhile
     threading.Thread(target=preload, name="cxr-edge-preload").start()  # no daemon: one would abort in C++ at exit
-    return Classifier(read_model(model), provider=provider, threads=threads, gate=gate, operating_point=operating_point)
+    return Classifier(
+        read_model(model),
+        provider=provider,
+        threads=threads,
+        gate=gate,
+        operating_point=operating_point,
+        isolation=isolation,
+    )
 
 
 class Classifier:
@@ -76,6 +92,7 @@ class Classifier:
         threads: int | None = None,
         gate: GateMode = "strict",
         operating_point: str | None = None,
+        isolation: IsolationLimits | Pool | None = None,
     ) -> None:
         """Create the session and check the contract against the graph; errors as in `load`."""
         if gate not in ("strict", "warn", "off"):
@@ -84,17 +101,42 @@ class Classifier:
         if threads is not None and threads < 1:
             message = f"threads is {threads}; at least 1 is needed"
             raise UsageError(message)
-        self._options = {"provider": provider, "threads": threads, "gate": gate, "operating_point": operating_point}
+        self._options = {
+            "provider": provider,
+            "threads": threads,
+            "gate": gate,
+            "operating_point": operating_point,
+            "isolation": isolation.limits if isinstance(isolation, Pool) else isolation,
+        }
         self._path = model.path.resolve()  # a copy may be unpickled elsewhere
-        self._engine = Engine(model.content, provider=provider, threads=threads, meanwhile=warm_up)
+        # its processes start while the engine is created
+        self._pool = Pool(isolation) if isinstance(isolation, IsolationLimits) else isolation
+        meanwhile = warm_up if self._pool is None else None
+        self._engine = Engine(model.content, provider=provider, threads=threads, meanwhile=meanwhile)
         self.contract: Contract = from_metadata(self._engine.metadata)
-        _check_graph(self.contract, self._engine)
+        self._network = Network(self.contract, self._engine)
+        self._image_gate = ImageGate(self.contract.gate, gate)
         self.operating_point = _operating_point(self.contract, operating_point)
         identity = self.contract.identity
         self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=model.sha256)
         self.execution_provider = self._engine.execution_provider
         self.notices = tuple(_notices(model, self._engine, provider))
-        self._preparer = Preparer(self.contract, gate)
+        self._preparer = (
+            Preparer(self.contract, gate) if self._pool is None else IsolatedPreparer(self.contract, gate, self._pool)
+        )
+
+    def __enter__(self) -> Self:
+        """Return the classifier itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the classifier."""
+        self.close()
+
+    def close(self) -> None:
+        """End the decoding processes of an isolated classifier; without isolation there is nothing to end."""
+        if self._pool is not None:
+            self._pool.close()
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as the path, the SHA-256 and the options: a session cannot travel."""
@@ -113,10 +155,13 @@ class Classifier:
             ModelError: inference failed.
             EnvironmentUnusable: this installation cannot decode.
         """
-        prepared = self._preparer.prepare(image)
+        prepared = self._preparer.prepare(image, keep_radiograph=keep_radiograph)
         if isinstance(prepared, Rejection):
             raise InputError(prepared.reason, prepared.message)
-        return self._infer(prepared, keep_radiograph=keep_radiograph)
+        result = self._infer(prepared)
+        if isinstance(result, Rejection):
+            raise InputError(result.reason, result.message)
+        return result
 
     def classify_many(
         self, images: Iterable[Image], *, keep_radiograph: bool = False
@@ -138,78 +183,79 @@ class Classifier:
     def _classify_many(self, images: Iterable[Image], *, keep_radiograph: bool) -> Iterator[Prediction | Rejection]:
         failures: list[Exception] = []
         waiting_images = _until_failure(images, failures)
+        given_up = threading.Event()
+        prepare = partial(self._preparer.prepare_safely, keep_radiograph=keep_radiograph, given_up=given_up)
         head = list(itertools.islice(waiting_images, 2))
         if len(head) < 2:  # noqa: PLR2004 - a single image needs no pool, nor the time to import one
             for image in head:
-                yield self._finish(self._preparer.prepare_safely(image), keep_radiograph=keep_radiograph)
+                yield self._finish(prepare(image))
             if failures:
                 raise failures[0]
             return
         from concurrent.futures import ThreadPoolExecutor
 
-        workers = available_threads()
+        workers = available_threads() if self._pool is None else self._pool.processes
         pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
         waiting: deque[Future[Prepared | Rejection]] = deque()
         try:
             for image in itertools.chain(head, waiting_images):
-                waiting.append(pool.submit(self._preparer.prepare_safely, image))
+                waiting.append(pool.submit(prepare, image))
                 if len(waiting) > workers * AHEAD_PER_WORKER:
-                    yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)
+                    yield self._finish(waiting.popleft().result())
             while waiting:
-                yield self._finish(waiting.popleft().result(), keep_radiograph=keep_radiograph)
+                yield self._finish(waiting.popleft().result())
             if failures:
                 raise failures[0]
         finally:
+            given_up.set()  # a decoder that hangs must not hold up an interrupt
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _finish(self, prepared: Prepared | Rejection, *, keep_radiograph: bool) -> Prediction | Rejection:
+    def _finish(self, prepared: Prepared | Rejection) -> Prediction | Rejection:
         if isinstance(prepared, Rejection):
             return prepared
         try:
-            return self._infer(prepared, keep_radiograph=keep_radiograph)
+            return self._infer(prepared)
         except Exception as error:  # noqa: BLE001 - a batch goes on
             message = str(error) if isinstance(error, CxrEdgeError) else f"unexpected {type(error).__name__}"
             return Rejection(
-                source=prepared.radiograph.source,
+                source=prepared.source,
                 reason=Reason.INTERNAL,
                 message=message,
                 gate=prepared.gate,
                 latency=prepared.latency,
             )
 
-    def _infer(self, prepared: Prepared, *, keep_radiograph: bool) -> Prediction:
+    def _infer(self, prepared: Prepared) -> Prediction | Rejection:
         started = perf_counter()
-        names = self.contract.outputs
-        wanted = (names.probabilities,) if names.activation_map is None else (names.probabilities, names.activation_map)
-        outputs = self._engine.run(prepared.tensors, wanted)
+        answer = self._network.answer(prepared.tensors, features=self._image_gate.needs_features)
         inferred = perf_counter()
-        _check_outputs(outputs, len(self.contract.labels))
-        verdict = decide(outputs[0][0], self.contract, self.operating_point)
-        radiograph, latency = prepared.radiograph, prepared.latency
+        gray = prepared.tensors[self.contract.members[0].input.name][0, :, :, 0]
+        gate = self._image_gate.judge(prepared.gate, prepared.tags, gray, answer.features)
+        verdict = decide(answer.probabilities, self.contract, self.operating_point)
         inference_ms = (inferred - started) * 1e3
-        decide_ms = (perf_counter() - inferred) * 1e3
+        latency = replace(
+            prepared.latency,
+            inference_ms=inference_ms,
+            total_ms=prepared.latency.total_ms + (perf_counter() - started) * 1e3,
+        )
+        if gate.status == "refused" and self._options["gate"] == "strict":
+            return refusal(prepared.source, gate, latency)
         return Prediction(
-            source=radiograph.source,
+            source=prepared.source,
             label=verdict.label,
             probabilities=verdict.probabilities,
             positive=verdict.positive,
             score=verdict.score,
             operating_point=self.operating_point,
-            gate=prepared.gate,
-            rendering=radiograph.rendering,
+            gate=gate,
+            rendering=prepared.rendering,
             model=self.model,
             execution_provider=self.execution_provider,
-            latency=Latency(
-                read_ms=latency.read_ms,
-                decode_ms=latency.decode_ms,
-                preprocess_ms=latency.preprocess_ms,
-                inference_ms=inference_ms,
-                total_ms=latency.total_ms + inference_ms + decide_ms,
-            ),
-            warnings=radiograph.notes,
-            tags=radiograph.tags,
-            activation_map=outputs[1][0] if len(outputs) > 1 else None,
-            radiograph=radiograph if keep_radiograph else None,
+            latency=latency,
+            warnings=prepared.notes,
+            tags=prepared.tags,
+            activation_map=answer.activation_map,
+            radiograph=prepared.radiograph,
         )
 
 
@@ -249,48 +295,3 @@ def _notices(model: ModelFile, engine: Engine, provider: str) -> Iterator[Note]:
         yield Note("provider_fallback", failure)
     if provider == "auto" and engine.execution_provider == "CPUExecutionProvider":
         yield Note("provider_cpu", "provider auto: running on the CPU")
-
-
-def _check_graph(contract: Contract, engine: Engine) -> None:
-    for member in contract.members:
-        spec = member.input
-        dtype = "tensor(float)" if spec.dtype == "float32" else f"tensor({spec.dtype})"
-        _check_tensor(spec.name, engine.inputs.get(spec.name), dtype, (spec.height, spec.width, spec.channels))
-    unknown = set(engine.inputs) - {member.input.name for member in contract.members}
-    if unknown:
-        message = f"the graph has inputs {sorted(unknown)} that the contract does not know"
-        raise ContractError(message)
-    outputs, labels = contract.outputs, len(contract.labels)
-    _check_tensor(outputs.probabilities, engine.outputs.get(outputs.probabilities), "tensor(float)", (labels,))
-    if outputs.activation_map is not None:
-        shape = (None, None, labels)
-        _check_tensor(outputs.activation_map, engine.outputs.get(outputs.activation_map), "tensor(float)", shape)
-    if outputs.features is not None and outputs.features not in engine.outputs:
-        message = f"the graph has no output {outputs.features}, which the contract names"
-        raise ContractError(message)
-    if contract.gate.out_of_distribution is not None:
-        message = "the contract holds an out-of-distribution part, which this release cannot apply"
-        raise ContractError(message)
-
-
-def _check_tensor(name: str, found: TensorInfo | None, dtype: str, shape: tuple[int | None, ...]) -> None:
-    """Type and shape after the free batch axis; None stands for any size."""
-    if (
-        found is None
-        or found[0] != dtype
-        or len(found[1]) != len(shape) + 1
-        or isinstance(found[1][0], int)
-        or any(wanted not in (None, size) for wanted, size in zip(shape, found[1][1:], strict=True))
-    ):
-        message = f"the graph's tensor {name} is {found}; the contract says {dtype} [N, *{shape}]"
-        raise ContractError(message)
-
-
-def _check_outputs(outputs: "list[NDArray[np.float32]]", labels: int) -> None:
-    """A graph may declare one shape and give another."""
-    probabilities, *maps = outputs
-    fits = probabilities.shape == (1, labels)
-    fits = fits and all(m.ndim == MAP_DIMENSIONS and m.shape[0] == 1 and m.shape[3] == labels for m in maps)
-    if not fits or not all(np.isfinite(m).all() for m in maps):
-        message = f"the model gave outputs of shape {[output.shape for output in outputs]}, or numbers that are none"
-        raise ModelError(message)

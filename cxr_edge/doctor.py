@@ -6,13 +6,17 @@ import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from cxr_edge._version import __version__
 from cxr_edge.decode import available_codecs
-from cxr_edge.engine import available_threads, clashing_builds, onnxruntime_module
-from cxr_edge.errors import CxrEdgeError
+from cxr_edge.engine import clashing_builds, onnxruntime_module
+from cxr_edge.errors import CxrEdgeError, EnvironmentUnusable
+from cxr_edge.isolation.child import Child, ChildFailedError
+from cxr_edge.isolation.limits import NO_LIMIT, IsolationLimits
 from cxr_edge.modelfile import packaged_models, read_model
 from cxr_edge.preprocess import pillow_arithmetic_matches
+from cxr_edge.processors import available_threads
 
 PACKAGES = (
     "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "opencv-python-headless", "msgspec",
@@ -46,6 +50,7 @@ def examine() -> Report:
         "providers": _providers(problems),
         "resize": _resize(warnings),
         "codecs": dict(available_codecs()),
+        "isolation": _isolation(problems, warnings),
         "models": _models(problems),
     }
     return Report(facts=facts, problems=tuple(problems), warnings=tuple(warnings))
@@ -122,6 +127,23 @@ def _resize(warnings: list[str]) -> dict[str, str]:
         return {"arithmetic": "the installed Pillow computes what the contract means"}
     warnings.append("the installed Pillow resizes differently; the package's own, slower arithmetic is used")
     return {"arithmetic": "own"}
+
+
+def _isolation(problems: list[str], warnings: list[str]) -> dict[str, str]:
+    """Whether a decoding process starts here, and whether the system limits its memory."""
+    started = perf_counter()
+    try:
+        child = Child(IsolationLimits().memory_bytes)
+        try:
+            child.greet()
+        finally:
+            child.end()
+    except (EnvironmentUnusable, ChildFailedError) as error:
+        problems.append(f"no decoding process can be started: {error}")
+        return {}
+    if child.memory_limit.startswith(NO_LIMIT):
+        warnings.append(f"the memory of decoding processes is not limited ({child.memory_limit})")
+    return {"memory limit": child.memory_limit, "a process starts in": f"{perf_counter() - started:.2f} s"}
 
 
 def _models(problems: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_edge.errors import EnvironmentUnusable, ModelError, ProviderError
+from cxr_edge.processors import available_threads
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -39,7 +40,6 @@ WHEELS = (
 )  # fmt: skip
 TensorInfo = tuple[str, tuple[int | str | None, ...]]  # onnxruntime's type, shape; a free axis is a name or None
 AUTO_ORDER = ("cuda", "directml", "cpu")  # TensorRT builds engines for minutes: only when asked for by name
-MAX_DEFAULT_THREADS = 4
 
 
 def onnxruntime_module() -> "ModuleType":
@@ -82,13 +82,6 @@ def clashing_builds() -> str | None:
         return None
     listed = ", ".join(found)
     return f"several builds of onnxruntime overwrite each other: {listed}; uninstall all of them, then install one"
-
-
-def available_threads() -> int:
-    """How many threads inference takes unless told otherwise: the CPUs this process may use, at most 4."""
-    affinity = getattr(os, "sched_getaffinity", None)  # absent on Windows and macOS
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cpus, MAX_DEFAULT_THREADS)
 
 
 class Engine:

@@ -31,6 +31,8 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported"
     NO_DECODER = "no_decoder"
     DECODE_FAILED = "decode_failed"
+    DECODE_TIMEOUT = "decode_timeout"
+    DECODER_CRASHED = "decoder_crashed"
     TOO_LARGE = "too_large"
     DIMENSIONS_DISAGREE = "dimensions_disagree"
     MULTI_FRAME = "multi_frame"
@@ -39,6 +41,9 @@ class Reason(StrEnum):
     GATE_VIEW = "gate_view"
     GATE_BODY_PART = "gate_body_part"
     GATE_SPECIES = "gate_species"
+    GATE_OUT_OF_DISTRIBUTION = "gate_out_of_distribution"
+    GATE_POLARITY = "gate_polarity"
+    GATE_ORIENTATION = "gate_orientation"
     INTERNAL = "internal"
 
 

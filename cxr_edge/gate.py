@@ -9,7 +9,7 @@ from typing import Final
 
 from cxr_edge.contract.schema import IntendedUse
 from cxr_edge.errors import Reason
-from cxr_edge.types import Gate, GateMode, GateStatus, Note, Radiograph, Tags
+from cxr_edge.types import Gate, GateMode, GateStatus, Latency, Note, Radiograph, Rejection, Source, Tags
 
 _MODALITY: Final = "(0008,0060) Modality"
 _VIEW: Final = "(0018,5101) View Position"
@@ -72,6 +72,19 @@ def check_gate(radiograph: Radiograph, intended_use: IntendedUse, mode: GateMode
     statuses = {status for status, _ in findings}
     worst: GateStatus = "refused" if "refused" in statuses else "warn" if "warn" in statuses else "ok"
     return Gate(worst, tuple(note for _, note in sorted(findings, key=lambda finding: finding[0] != "refused")))
+
+
+def refusal(source: Source, gate: Gate, latency: Latency) -> Rejection:
+    """What becomes of an image whose gate status is `refused`; the reason is the first note that refuses.
+
+    Args:
+        source: of the image.
+        gate: with at least one note whose code is a value of `Reason`.
+        latency: until here.
+    """
+    codes = {reason.value for reason in Reason}
+    note = next(note for note in gate.reasons if note.code in codes)
+    return Rejection(source=source, reason=Reason(note.code), message=note.message, gate=gate, latency=latency)
 
 
 def _findings(tags: Tags, use: IntendedUse) -> Iterable[_Finding]:

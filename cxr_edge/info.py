@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cxr_edge.contract import Comparison, Contract, Member
+from cxr_edge.contract import Comparison, Contract, GatePolicy, Member
 from cxr_edge.types import Interval
 
 Section = tuple[str, list[tuple[str, str]]]
@@ -40,6 +40,7 @@ def describe(contract: Contract, sha256: str) -> list[Section]:
                 ("age in years", "any" if use.age_years is None else f"{use.age_years[0]:g} to {use.age_years[1]:g}"),
             ],
         ),
+        *_image_gate(contract.gate),
         (
             "quantization",
             [("scheme", q.scheme)]
@@ -87,6 +88,36 @@ def _operating_points(contract: Contract) -> Iterator[tuple[str, str]]:
                 f"specificity {_figure(point.specificity)}, on {point.data}; {point.how_chosen}"
             ),
         )
+
+
+_ROLES = {
+    "in_distribution": "should pass",
+    "chosen_on": "should be refused, chosen on",
+    "tested_on": "should be refused, tested on",
+}
+
+
+def _image_gate(gate: GatePolicy) -> Iterator[Section]:
+    limit, layout = gate.out_of_distribution, gate.layout
+    if limit is None:
+        return
+    fit = (
+        f"{limit.method} distance in {limit.components} components of {limit.layer}, limit {limit.threshold:.4g}, "
+        f"false alarms {limit.false_alarm_rate:g}; fitted on {limit.fit_images:,} images, limit from "
+        f"{limit.threshold_images:,} images of other patients"
+    )
+    rows = [("out of distribution", fit), ("data", limit.data)]
+    if layout is not None:
+        words = f"correlation with the mean training image below {layout.minimum_correlation:g}"
+        rows.append(("inverted", words))
+        words = f"correlation with its flipped mean larger by {layout.upside_down_margin:g}"
+        rows.append(("upside down", words))
+    yield "image gate", rows
+    refused = [
+        (f"{family.name} ({_ROLES[family.role]})", f"{_figure(family.refused)} of {family.images:,}")
+        for family in limit.families
+    ]
+    yield "refused by the image gate, tags removed", refused
 
 
 def _parity(contract: Contract) -> Iterator[Section]:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -15,9 +16,9 @@ from cxr_edge.contract import Contract
 from cxr_edge.decode import DecodeLimits, decode, decode_dataset
 from cxr_edge.decode.array import decode_array
 from cxr_edge.errors import EnvironmentUnusable, InputError, Reason, UsageError
-from cxr_edge.gate import check_gate
+from cxr_edge.gate import check_gate, refusal
 from cxr_edge.preprocess import pillow_arithmetic_matches, preprocess
-from cxr_edge.types import Gate, GateMode, Latency, Radiograph, Rejection, Source
+from cxr_edge.types import Gate, GateMode, Latency, Note, Radiograph, Rejection, Source, Tags
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,12 +31,19 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image on its way into the network: tensors by input name, each [1, H, W, C]."""
+    """An image on its way into the network: tensors by input name, each [1, H, W, C].
 
-    radiograph: Radiograph
+    `radiograph` is there only where it was asked for: whole images that wait for the network would fill the memory.
+    """
+
+    source: Source
+    rendering: str
+    tags: Tags | None
+    notes: tuple[Note, ...]
     gate: Gate
     tensors: "dict[str, NDArray[np.generic]]"
     latency: Latency
+    radiograph: Radiograph | None = None
 
 
 class Preparer:
@@ -47,14 +55,16 @@ class Preparer:
         self._gate = gate
         self._limits = limits or DecodeLimits()
 
-    def prepare_safely(self, image: Image) -> Prepared | Rejection:
+    def prepare_safely(
+        self, image: Image, *, keep_radiograph: bool = False, given_up: threading.Event | None = None
+    ) -> Prepared | Rejection:
         """As `prepare`, at the edge of a batch: whatever goes wrong costs this image alone.
 
         Raises:
             EnvironmentUnusable: this installation cannot decode: no image is to blame, and every one would fail.
         """
         try:
-            return self.prepare(image)
+            return self.prepare(image, keep_radiograph=keep_radiograph, given_up=given_up)
         except EnvironmentUnusable:
             raise
         except UsageError as error:
@@ -63,8 +73,19 @@ class Preparer:
             message = f"unexpected {type(error).__name__} while reading the image"
             return Rejection(source=source_of(image), reason=Reason.INTERNAL, message=message)
 
-    def prepare(self, image: Image) -> Prepared | Rejection:
+    def prepare(
+        self,
+        image: Image,
+        *,
+        keep_radiograph: bool = False,
+        given_up: threading.Event | None = None,  # noqa: ARG002 - this process's own work cannot be cut short
+    ) -> Prepared | Rejection:
         """Read, decode, gate and preprocess one image.
+
+        Args:
+            image: a path, bytes, a binary file object, a pydicom Dataset or a uint8 array.
+            keep_radiograph: keep the decoded image beside the tensors.
+            given_up: set by a caller who waits for the result no longer.
 
         Raises:
             UsageError: `image` is of a type that is not an image.
@@ -72,20 +93,32 @@ class Preparer:
         clock = _Clock("read_ms")
         source = source_of(image)
         try:
-            content = _read(image, self._limits.file_bytes)
+            content = read_content(image, self._limits.file_bytes)
             clock.enter("decode_ms")
             source = replace(source, content_sha256=_sha256(content))
             radiograph = self._decode(content, source)
             gate = check_gate(radiograph, self._contract.intended_use, self._gate)
             if gate.status == "refused" and self._gate == "strict":
-                return _refused(radiograph.source, gate, clock.latency())
+                return refusal(radiograph.source, gate, clock.latency())
             clock.enter("preprocess_ms")
             tensors = {m.input.name: preprocess(radiograph.pixels, m)[np.newaxis] for m in self._contract.members}
         except InputError as error:
             uids = error.sop_instance_uid, error.study_instance_uid
             source = replace(source, sop_instance_uid=uids[0], study_instance_uid=uids[1])
             return Rejection(source=source, reason=error.reason, message=str(error), latency=clock.latency())
-        return Prepared(radiograph, gate, tensors, clock.latency())
+        except MemoryError:
+            message = "not enough memory for this image"
+            return Rejection(source=source, reason=Reason.TOO_LARGE, message=message, latency=clock.latency())
+        return Prepared(
+            source=radiograph.source,
+            rendering=radiograph.rendering,
+            tags=radiograph.tags,
+            notes=radiograph.notes,
+            gate=gate,
+            tensors=tensors,
+            latency=clock.latency(),
+            radiograph=radiograph if keep_radiograph else None,
+        )
 
     def _decode(self, content: "bytes | Dataset | NDArray[np.uint8]", source: Source) -> Radiograph:
         rendering = self._contract.rendering
@@ -132,7 +165,17 @@ def _sha256(content: "bytes | Dataset | NDArray[np.uint8]") -> str | None:
     return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None
 
 
-def _read(image: Image, limit: int) -> "bytes | Dataset | NDArray[np.uint8]":
+def read_content(image: Image, limit: int) -> "bytes | Dataset | NDArray[np.uint8]":
+    """What a caller handed over, as bytes where it is a file or holds one.
+
+    Args:
+        image: a path, bytes, a binary file object, a pydicom Dataset or a uint8 array.
+        limit: bytes of a file; of a file object one more is read, so that a larger one can be told.
+
+    Raises:
+        InputError: the file cannot be read.
+        UsageError: `image` is of a type that is not an image.
+    """
     if isinstance(image, str | os.PathLike):
         return _read_file(Path(image), limit)
     if isinstance(image, np.ndarray) or _is_dataset(image):
@@ -183,9 +226,3 @@ def _read_file(path: Path, limit: int) -> bytes:
         reason = getattr(error, "strerror", None) or "not a usable path"
         message = f"the file cannot be read: {reason}"
         raise InputError(Reason.UNREADABLE, message) from None
-
-
-def _refused(source: Source, gate: Gate, latency: Latency) -> Rejection:
-    codes = {reason.value for reason in Reason}
-    note = next(note for note in gate.reasons if note.code in codes)
-    return Rejection(source=source, reason=Reason(note.code), message=note.message, gate=gate, latency=latency)

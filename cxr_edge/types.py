@@ -41,7 +41,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The DICOM attributes that the gate reads; None where absent or empty. Nothing here identifies a patient."""
+    """The DICOM attributes that the gate reads or that are recorded; None where absent or empty.
+
+    Nothing here identifies a patient, but all is free text: show only the terms that the standard defines.
+    """
 
     modality: str | None = None
     view_position: str | None = None
@@ -50,6 +53,7 @@ class Tags:
     patient_species: str | None = None
     presentation_intent_type: str | None = None
     photometric_interpretation: str | None = None
+    pixel_intensity_relationship: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,10 +111,17 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether the image is one the model may be asked about, and why (not)."""
+    """Whether the image is one the model may be asked about, and why (not).
+
+    Attributes:
+        status: the worst of all that was checked.
+        reasons: what was not as needed, refusing notes first.
+        distance: of the image's features from those of the training images, 1 at the limit; None where not measured.
+    """
 
     status: GateStatus
     reasons: tuple[Note, ...] = ()
+    distance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +161,7 @@ class Prediction:
         latency: milliseconds by stage.
         score: summed probability of the positive labels, which the operating point decides on.
         warnings: what else a reader has to know.
-        tags: the DICOM attributes that the gate read; None for a file that carries none.
+        tags: the DICOM attributes that the gate read or that are recorded; None for a file that carries none.
         activation_map: float32 (h, w, labels); class activation map, None where the model has none.
         radiograph: the image itself, only when it was asked to be kept.
     """

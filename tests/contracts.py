@@ -1,9 +1,14 @@
 """A small, valid contract and results made from it, for tests to vary."""
 
+import base64
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cxr_edge.contract import (
+    LAYOUT_SIDE,
     Comparison,
     Contract,
     Flips,
@@ -13,12 +18,15 @@ from cxr_edge.contract import (
     Identity,
     Input,
     IntendedUse,
+    Layout,
     Limits,
     Member,
     Normalization,
+    OutOfDistribution,
     Outputs,
     Parity,
     Quantization,
+    RefusedFamily,
     Rendering,
     Resize,
     TrainingData,
@@ -59,6 +67,43 @@ COMPARISON = Comparison(
     accuracy_reference=0.95,
     accuracy_exported=0.95,
 )
+
+
+OUT_OF_DISTRIBUTION = OutOfDistribution(
+    method="mahalanobis",
+    layer="conv",
+    components=3,
+    threshold=1.0,
+    false_alarm_rate=0.01,
+    fit_images=10,
+    threshold_images=5,
+    data="a test",
+    families=(RefusedFamily(name="noise", role="chosen_on", images=4, refused=Interval(1.0, 0.5, 1.0)),),
+)
+
+
+def make_layout(template: NDArray[np.float64] | None = None) -> Layout:
+    """A layout whose template is bright above and dark below, unless another is given."""
+    if template is None:
+        template = np.repeat(np.linspace(1, -1, LAYOUT_SIDE)[:, None], LAYOUT_SIDE, axis=1)
+    centred = template - template.mean()
+    values = (centred / np.linalg.norm(centred)).astype("<f4")
+    return Layout(
+        template=base64.b64encode(values.tobytes()).decode(),
+        minimum_correlation=0.0,
+        upside_down_margin=0.1,
+        images=10,
+        training_refused=0.0,
+    )
+
+
+def with_image_gate(contract: Contract, layout: Layout | None = None) -> Contract:
+    """The contract of a network that gives features, with limits on them."""
+    return replace(
+        contract,
+        outputs=replace(contract.outputs, features="features"),
+        gate=GatePolicy(out_of_distribution=OUT_OF_DISTRIBUTION, layout=layout),
+    )
 
 
 def make_contract(**changes: Any) -> Contract:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny_models import tiny_model
 
-from cxr_edge.engine import AUTO_ORDER, PROVIDERS, Engine, available_threads, onnxruntime_module
+from cxr_edge.engine import AUTO_ORDER, PROVIDERS, Engine, onnxruntime_module
 from cxr_edge.errors import EnvironmentUnusable, ModelError, ProviderError
+from cxr_edge.processors import available_threads
 
 
 @pytest.fixture(scope="module")

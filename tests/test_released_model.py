@@ -45,6 +45,21 @@ def test_size_and_pin() -> None:
     assert len(model.content) < 26_000_000
 
 
+def test_the_image_gate_holds_what_was_asked_of_it(classifier: cxr_edge.Classifier) -> None:
+    """At most 1 % of the validation images and 2 of 126 originals; at least 90 % of each family it is tested on."""
+    limit = classifier.contract.gate.out_of_distribution
+    assert limit is not None
+    families = {family.name: family for family in limit.families}
+    assert families["validation images"].images == 532
+    assert families["validation images"].refused.estimate <= 0.01
+    originals = families["full-size originals of training images"]
+    assert originals.images == 126
+    assert originals.refused.estimate * 126 <= 2
+    tested = [family for family in limit.families if family.role == "tested_on"]
+    assert len(tested) >= 4
+    assert min(family.refused.estimate for family in tested) >= 0.9
+
+
 def test_golden_cases_span_both_decisions(classifier: cxr_edge.Classifier) -> None:
     contract = classifier.contract
     column = contract.labels.index("PNEUMONIA")
@@ -52,9 +67,10 @@ def test_golden_cases_span_both_decisions(classifier: cxr_edge.Classifier) -> No
     assert decisions == {True, False}
 
 
-def test_golden_cases_replay_here(classifier: cxr_edge.Classifier) -> None:
+def test_golden_cases_replay_here() -> None:
     import base64
 
+    classifier = cxr_edge.load(provider="cpu", gate="off")  # drawings, not radiographs
     contract = classifier.contract
     for case in contract.golden.cases:
         prediction = classifier.classify(base64.b64decode(case.png))

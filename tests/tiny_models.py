@@ -10,6 +10,7 @@ from contracts import make_contract
 
 from cxr_edge.contract import METADATA_KEY, Contract, to_json
 
+FEATURE_GAIN = 0.01  # of each channel's mean gray level around mid-gray
 SIZE = 224
 GAIN = 0.1  # logits per gray level around mid-gray
 
@@ -61,6 +62,18 @@ def _build(
     outputs = [helper.make_tensor_value_info("probabilities", kinds.FLOAT, [None, classes])]
     if contract.outputs.activation_map:
         outputs.append(helper.make_tensor_value_info("activation_map", kinds.FLOAT, ["N", 7, 7, classes]))
+    if contract.outputs.features:
+        initializers += [
+            numpy_helper.from_array(np.array(value, np.float32), name)
+            for name, value in (("gray", 127.5), ("gain", FEATURE_GAIN))
+        ]
+        nodes += [
+            helper.make_node("GlobalAveragePool", ["nchw"], ["mean"]),
+            helper.make_node("Flatten", ["mean"], ["flat"]),
+            helper.make_node("Sub", ["flat", "gray"], ["centred"]),
+            helper.make_node("Mul", ["centred", "gain"], ["features"]),
+        ]
+        outputs.append(helper.make_tensor_value_info("features", kinds.FLOAT, ["N", channels]))
     image = helper.make_tensor_value_info("image", kinds.UINT8, shape)
     graph = helper.make_graph(nodes, "tiny", [image], outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
@@ -14,13 +15,16 @@ from cxr_edge.cli.inputs import STANDARD_INPUT, Found, find_images, open_image
 from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import atomic_writer, refuse_existing, write_atomically
+from cxr_edge.processors import available_threads
 from cxr_edge.results import Format, RowWriter, StudyCollector, open_writer, to_row
 from cxr_edge.types import GateMode, Prediction, Rejection
 
 if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier
+    from cxr_edge.isolation.pool import Pool
 
 ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, UNWRITTEN, FAIL_ON_MATCHED = 0, 3, 4, 6, 10
+IMAGES_PER_PROCESS = 8  # fewer are decoded sooner than another process has started
 FORMAT_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".json": "json",
@@ -110,20 +114,39 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     found = find_images(paths, recursive=recursive, outputs=tuple(p for p in (output, heatmap) if p is not None))
     for notice in found.notices:
         say(notice)
+    isolation = _start_isolation(len(found.paths))
     from cxr_edge.classifier import load  # after the cheap checks: it brings numpy and the engine
 
-    classifier = load(model, provider=provider, threads=threads, gate=gate, operating_point=operating_point)
-    for note in classifier.notices:
-        say(note.message)
-    if heatmap is not None:
-        from cxr_edge.heatmap import check_heat_maps
+    with load(
+        model,
+        provider=provider,
+        threads=threads,
+        gate=gate,
+        operating_point=operating_point,
+        isolation=isolation,
+    ) as classifier:
+        for note in classifier.notices:
+            say(note.message)
+        if heatmap is not None:
+            from cxr_edge.heatmap import check_heat_maps
 
-        check_heat_maps(classifier.contract)
-        _make_folder(heatmap)
-    tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))
+            check_heat_maps(classifier.contract)
+            _make_folder(heatmap)
+        tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))
     if not tally.classified and not tally.rejected:
         say("no image was found")
     raise typer.Exit(tally.exit_code(fail_on))
+
+
+def _start_isolation(images: int) -> "Pool | None":
+    """Decoding processes for several images; one alone has nothing else to lose, and need not wait for a process."""
+    if images < 2:  # noqa: PLR2004
+        return None
+    from cxr_edge.isolation.limits import IsolationLimits
+    from cxr_edge.isolation.pool import Pool
+
+    # they import while this process does
+    return Pool(IsolationLimits(processes=min(available_threads(), ceil(images / IMAGES_PER_PROCESS))))
 
 
 def _run(classifier: "Classifier", found: Found, destination: _Destination, studies: StudyCollector) -> _Tally:

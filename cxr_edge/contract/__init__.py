@@ -2,6 +2,7 @@
 
 from cxr_edge.contract.check import DISCLAIMER
 from cxr_edge.contract.codec import from_json, from_metadata, json_schema, to_json
+from cxr_edge.contract.image_gate import LAYOUT_SIDE, GatePolicy, Layout, OutOfDistribution, RefusedFamily
 from cxr_edge.contract.limits import broken_limits
 from cxr_edge.contract.schema import (
     METADATA_KEY,
@@ -9,7 +10,6 @@ from cxr_edge.contract.schema import (
     Comparison,
     Contract,
     Flips,
-    GatePolicy,
     Golden,
     GoldenCase,
     Identity,
@@ -18,7 +18,6 @@ from cxr_edge.contract.schema import (
     Limits,
     Member,
     Normalization,
-    OutOfDistribution,
     Outputs,
     Parity,
     Quantization,
@@ -29,6 +28,7 @@ from cxr_edge.contract.schema import (
 
 __all__ = [
     "DISCLAIMER",
+    "LAYOUT_SIDE",
     "METADATA_KEY",
     "SCHEMA_VERSION",
     "Comparison",
@@ -40,6 +40,7 @@ __all__ = [
     "Identity",
     "Input",
     "IntendedUse",
+    "Layout",
     "Limits",
     "Member",
     "Normalization",
@@ -47,6 +48,7 @@ __all__ = [
     "Outputs",
     "Parity",
     "Quantization",
+    "RefusedFamily",
     "Rendering",
     "Resize",
     "TrainingData",

@@ -1,14 +1,18 @@
 """What the types cannot say: that the parts of a contract do not contradict each other."""
 
+import base64
+import binascii
 import math
 from collections.abc import Iterator
 
+from cxr_edge.contract.image_gate import LAYOUT_SIDE
 from cxr_edge.contract.limits import broken_limits
 from cxr_edge.contract.schema import Contract, Member
 from cxr_edge.errors import ContractError
 
 DISCLAIMER = "not a medical device"
 MAX_GOLDEN_TOLERANCE = 0.1
+TEMPLATE_BYTES = 4 * LAYOUT_SIDE**2
 
 
 def check(contract: Contract) -> None:
@@ -39,6 +43,7 @@ def _faults(contract: Contract) -> Iterator[str]:
         yield f"intended_use.statement lacks the words {DISCLAIMER!r}"
     yield from _label_text_faults(contract)
     yield from _output_faults(contract)
+    yield from _image_gate_faults(contract)
     yield from _certificate_faults(contract)
     for case in contract.golden.cases:
         if {len(case.reference), len(case.exported)} != {len(labels)} or len(case.tensor_sha256) != len(inputs):
@@ -60,6 +65,21 @@ def _output_faults(contract: Contract) -> Iterator[str]:
     ages = contract.intended_use.age_years
     if ages is not None and not 0 <= ages[0] < ages[1]:
         yield f"intended_use.age_years {ages} is no range"
+
+
+def _image_gate_faults(contract: Contract) -> Iterator[str]:
+    gate = contract.gate
+    if (gate.out_of_distribution is None) != (contract.outputs.features is None):
+        yield "outputs.features and gate.out_of_distribution go together"
+    if gate.out_of_distribution is not None and not math.isfinite(gate.out_of_distribution.threshold):
+        yield "gate.out_of_distribution.threshold is no number"
+    if gate.layout is not None:
+        try:
+            size = len(base64.b64decode(gate.layout.template, validate=True))
+        except binascii.Error:
+            size = 0
+        if size != TEMPLATE_BYTES:
+            yield f"gate.layout.template does not hold {LAYOUT_SIDE} x {LAYOUT_SIDE} float32 in base64"
 
 
 def _certificate_faults(contract: Contract) -> Iterator[str]:

@@ -8,16 +8,14 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from cxr_edge.contract.image_gate import Count, GatePolicy, Name, Share
 from cxr_edge.types import Interval, OperatingPoint
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "cxr_edge.contract"
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Count = Annotated[int, Meta(ge=0)]
 Size = Annotated[int, Meta(ge=1, le=4096)]
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 Kernel = Literal["pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "tf-nearest", "tf-bilinear"]
 PassOrder = Literal["horizontal-first", "vertical-first", "pillow-13"]
@@ -128,29 +126,6 @@ class IntendedUse:
     body_parts: tuple[str, ...]
     age_years: tuple[float, float] | None
     statement: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutOfDistribution:
-    """A test on the image itself: distance of the network's features from those of the training images.
-
-    `mean` [D], `projection` [D, k] and `precision` [k] are little-endian float32, base64.
-    """
-
-    method: Literal["mahalanobis"]
-    mean: str
-    projection: str
-    precision: str
-    threshold: float
-    false_alarm_rate: Share
-    data: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatePolicy:
-    """What, beyond the tags, decides whether an image may be asked about."""
-
-    out_of_distribution: OutOfDistribution | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,13 @@ _READ_BY_PYDICOM: Final = (
 
 def luma(rgb: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
     """Return Pillow's "L" of uint8 (rows, columns, 3): (19595 R + 38470 G + 7471 B + 32768) >> 16."""
-    red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
-    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)
+    from PIL import Image
+
+    if rgb.strides[2] == 1:
+        image = Image.fromarray(rgb)
+    else:  # planes, as RLE holds them
+        image = Image.merge("RGB", [Image.fromarray(rgb[..., channel]) for channel in range(3)])
+    return np.asarray(image.convert("L"))
 
 
 def colour_to_gray(

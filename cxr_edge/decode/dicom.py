@@ -9,7 +9,7 @@ from cxr_edge.decode.grayscale import read_transform
 from cxr_edge.decode.hush import hushed
 from cxr_edge.decode.image_pixel import GRAY, ImagePixel, read_image_pixel
 from cxr_edge.decode.limits import DecodeLimits
-from cxr_edge.decode.pixel_data import check_frame, decode_samples, read_pixel_data
+from cxr_edge.decode.pixel_data import Frame, decode_samples, read_frame, read_pixel_data
 from cxr_edge.decode.rendering import StoredValues, render
 from cxr_edge.decode.sniff import FileFormat
 from cxr_edge.decode.tags import Attributes, describe, read_source, read_tags
@@ -76,9 +76,8 @@ def _decode_pixels(
     with foreign(Reason.MALFORMED, "the data set cannot be read"):
         _refuse_what_is_no_single_image_for_presentation(attributes)
         image = read_image_pixel(attributes, transfer_syntax, limits)
-        pixel_data = read_pixel_data(attributes, image)
-        if image.is_encapsulated:
-            check_frame(pixel_data, image)
+        value = read_pixel_data(attributes, image)
+        pixel_data: bytes | Frame = read_frame(value, image) if image.is_encapsulated else value
         _note_what_is_not_shown(attributes)
     with foreign(Reason.DECODE_FAILED, "the pixel data cannot be decoded"):
         samples = decode_samples(pixel_data, image)

@@ -1,11 +1,13 @@
 """The Pixel Data element: is all of it there, does it agree with the data set, and which samples does it hold."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cxr_edge.decode.codecs import NATIVE, RLE, get_decoder, plugin_for
+from cxr_edge.decode.codecs import RLE, can_decode
 from cxr_edge.decode.codestream import Codestream, is_cut, read_codestream, refuse_many_scans
+from cxr_edge.decode.frame import decode_frame
 from cxr_edge.decode.image_pixel import ImagePixel
 from cxr_edge.decode.tags import Attributes
 from cxr_edge.errors import InputError, Reason
@@ -17,13 +19,21 @@ if TYPE_CHECKING:
 _PIXEL_DATA: Final = "(7FE0,0010) Pixel Data"
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One compressed frame and its own header; RLE has none that says a size."""
+
+    content: bytes
+    header: Codestream | None
+
+
 def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes:
     """Return the element's bytes.
 
     Raises:
         InputError: `no_pixel_data`, `no_decoder`, or `dimensions_disagree` where uncompressed data are too short.
     """
-    if get_decoder(image.transfer_syntax) is None:
+    if not can_decode(image.transfer_syntax):
         shown = _known_uid(image.transfer_syntax)
         raise InputError(Reason.NO_DECODER, f"(0002,0010) Transfer Syntax UID is {shown}; no decoder for it is here")
     value: Any = attributes.dataset["PixelData"].value
@@ -59,8 +69,8 @@ def _check_length(found: int, attributes: Attributes, image: ImagePixel) -> None
         attributes.notes.append(Note("excess_pixel_data", f"{_PIXEL_DATA} holds {found - expected} bytes too many"))
 
 
-def check_frame(pixel_data: bytes, image: ImagePixel) -> None:
-    """Compare the compressed frame's own header with the data set, before decoding: bombs are headers that lie.
+def read_frame(pixel_data: bytes, image: ImagePixel) -> Frame:
+    """Take the compressed frame out, and compare its header with the data set: bombs are headers that lie.
 
     Raises:
         InputError: `dimensions_disagree`, `truncated`, `too_large` or `decode_failed`.
@@ -68,8 +78,8 @@ def check_frame(pixel_data: bytes, image: ImagePixel) -> None:
     from pydicom.encaps import get_frame
 
     frame = get_frame(pixel_data, 0, number_of_frames=1)
-    if image.transfer_syntax == RLE:  # its header holds no size; the decoder checks its output against Rows x Columns
-        return
+    if image.transfer_syntax == RLE:  # the decoder checks its output against Rows x Columns
+        return Frame(frame, None)
     header = read_codestream(frame)
     if header is None:
         raise InputError(Reason.DECODE_FAILED, "the compressed frame holds no readable image header")
@@ -78,6 +88,7 @@ def check_frame(pixel_data: bytes, image: ImagePixel) -> None:
         refuse_many_scans(frame)
     if is_cut(frame):
         raise InputError(Reason.TRUNCATED, f"the compressed frame ends early, after {len(frame)} bytes")
+    return Frame(frame, header)
 
 
 def _check_header(header: Codestream, image: ImagePixel) -> None:
@@ -92,14 +103,16 @@ def _check_header(header: Codestream, image: ImagePixel) -> None:
         raise InputError(Reason.DIMENSIONS_DISAGREE, f"{found}; Bits Allocated is {image.bits_allocated}")
 
 
-def decode_samples(pixel_data: bytes, image: ImagePixel) -> "NDArray[Any]":
+def decode_samples(pixel_data: "bytes | Frame", image: ImagePixel) -> "NDArray[Any]":
     """Return (rows, columns) or, in RGB, (rows, columns, 3) integers in native byte order.
 
     Bits beyond Bits Stored are as the container or the decoder gives them.
     """
-    decoder = get_decoder(image.transfer_syntax)
-    if decoder is None:
-        raise InputError(Reason.NO_DECODER, "no decoder for this transfer syntax is here")
+    if isinstance(pixel_data, Frame):
+        return decode_frame(pixel_data.content, pixel_data.header, image)
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
     options: dict[str, Any] = {
         "pixel_keyword": "PixelData",
         "pixel_vr": image.pixel_vr,
@@ -112,10 +125,9 @@ def decode_samples(pixel_data: bytes, image: ImagePixel) -> "NDArray[Any]":
         "bits_allocated": image.bits_allocated,
         "bits_stored": image.bits_stored,
         "pixel_representation": image.pixel_representation,
-        "correct_unused_bits": False,  # the lookup table does it, after clamping
-        "decoding_plugin": plugin_for(image.transfer_syntax, image.samples_per_pixel),
+        "correct_unused_bits": False,  # the lookup table does it
+        "view_only": True,
     }
-    if image.transfer_syntax in NATIVE:
-        options["view_only"] = True
+    decoder = get_decoder(UID(image.transfer_syntax))
     samples, _ = decoder.as_array(pixel_data, index=0, validate=False, **options)
     return np.ascontiguousarray(samples, dtype=samples.dtype.newbyteorder("="))

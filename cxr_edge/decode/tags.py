@@ -110,7 +110,7 @@ def describe(keyword: str) -> str:
 
 
 def read_tags(attributes: Attributes) -> Tags:
-    """Return the attributes that the gate reads, upper case, without blanks."""
+    """Return the attributes that the gate reads or that are recorded, upper case, without blanks."""
     return Tags(
         modality=attributes.optional_text("Modality"),
         view_position=attributes.optional_text("ViewPosition"),
@@ -119,6 +119,7 @@ def read_tags(attributes: Attributes) -> Tags:
         patient_species=attributes.optional_text("PatientSpeciesDescription") or _species_code(attributes),
         presentation_intent_type=attributes.optional_text("PresentationIntentType"),
         photometric_interpretation=attributes.optional_text("PhotometricInterpretation"),
+        pixel_intensity_relationship=attributes.optional_text("PixelIntensityRelationship"),
     )
 
 

@@ -2,9 +2,21 @@
 
 from typing import Any
 
-from cxr_edge.types import Gate, Interval, Latency, ModelIdentity, Note, OperatingPoint, Prediction, Rejection, Source
+from cxr_edge.types import (
+    Gate,
+    Interval,
+    Latency,
+    ModelIdentity,
+    Note,
+    OperatingPoint,
+    Prediction,
+    Rejection,
+    Source,
+    Tags,
+)
 
 ROW_SCHEMA_VERSION = 1
+_INTENSITY_RELATIONSHIPS = ("LIN", "LOG", "DISP")
 Row = dict[str, Any]
 
 
@@ -30,6 +42,7 @@ def to_row(result: Prediction | Rejection, *, identifiers: bool = True) -> Row:
         **verdict_to_row(result),
         "gate": gate_to_row(result.gate),
         "rendering": result.rendering,
+        "pixel_intensity_relationship": _pixel_intensity_relationship(result.tags),
         "model": model_to_row(result.model),
         "execution_provider": result.execution_provider,
         "latency_ms": _latency(result.latency),
@@ -63,6 +76,12 @@ def model_to_row(model: ModelIdentity) -> Row:
     return {"name": model.name, "version": model.version, "sha256": model.sha256}
 
 
+def _pixel_intensity_relationship(tags: Tags | None) -> str | None:
+    """(0028,1040), PS3.3 C.8.11.3.1.2, never acted on; any other text than a defined term could name a patient."""
+    found = tags.pixel_intensity_relationship if tags is not None else None
+    return found if found is None or found in _INTENSITY_RELATIONSHIPS else "other"
+
+
 def _operating_point(point: OperatingPoint) -> Row:
     return {
         "name": point.name,
@@ -78,7 +97,8 @@ def _interval(figure: Interval) -> Row:
 
 def gate_to_row(gate: Gate) -> Row:
     """The `gate` object."""
-    return {"status": gate.status, "reasons": _notes(gate.reasons)}
+    distance = None if gate.distance is None else round(gate.distance, 4)
+    return {"status": gate.status, "reasons": _notes(gate.reasons), "distance": distance}
 
 
 def _notes(notes: tuple[Note, ...]) -> list[Row]:

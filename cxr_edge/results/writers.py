@@ -14,9 +14,9 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 CSV_COLUMNS = (
     "kind", "path", "sop_instance_uid", "study_instance_uid", "content_sha256", "status", "label", "score", "positive",
     "operating_point", "threshold", "sensitivity", "specificity", "gate", "gate_reasons", "warnings", "rendering",
-    "model", "model_version", "model_sha256", "execution_provider", "read_ms", "decode_ms", "preprocess_ms",
-    "inference_ms", "total_ms", "reason_code", "reason_message", "images", "rejected", "deciding_image",
-    "probabilities",
+    "pixel_intensity_relationship", "model", "model_version", "model_sha256", "execution_provider", "read_ms",
+    "decode_ms", "preprocess_ms", "inference_ms", "total_ms", "reason_code", "reason_message", "images", "rejected",
+    "deciding_image", "probabilities",
 )  # fmt: skip
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -12,6 +12,7 @@ from cxr_edge.decide import calibrate
 from cxr_edge.engine import Engine, onnxruntime_module
 from cxr_edge.types import OperatingPoint
 from cxr_edge_export import dataset, graph, onnx_float, operating_points, parity
+from cxr_edge_export.features import FEATURES
 from cxr_edge_export.golden import golden_case, golden_tensors, spread
 from cxr_edge_export.keras_model import SourceModel
 from cxr_edge_export.recipe import Recipe, RecipeFile
@@ -59,7 +60,15 @@ def certify(
     progress: dataset.Progress,
     as_float: bool,
 ) -> Contract:
-    """Measure the file against Keras on the labelled sets, and write down everything that was decided and found.
+    """Measure the file against Keras on the labelled sets, and write down what was decided and found, but for the gate.
+
+    Args:
+        network: the finished graph.
+        source: the Keras original.
+        recipe_file: what was decided.
+        sets: the labelled sets.
+        progress: is told (stage, done, total).
+        as_float: whether the graph was left in float32.
 
     Raises:
         LimitBroken: naming each figure that broke its limit.
@@ -190,7 +199,7 @@ def _outputs(network: "onnx.ModelProto", recipe: Recipe) -> Outputs:
     return Outputs(
         probabilities=graph.PROBABILITIES,
         activation_map=graph.ACTIVATION_MAP if graph.ACTIVATION_MAP in names else None,
-        features=None,
+        features=FEATURES if FEATURES in names else None,
         temperature=recipe.temperature,
     )
 

@@ -41,6 +41,10 @@ def convert_command(  # noqa: PLR0913 - one parameter per option
     agreement: Annotated[
         Path | None, typer.Option(help="Folder or list; else validation and further calibration-folder images.")
     ] = None,
+    families: Annotated[
+        Path | None,
+        typer.Option(help="Folder with pass/ and refuse/, a sub-folder per family: the image gate is tested on them."),
+    ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file; .sha256 is written beside it.")],
     as_float: Annotated[bool, typer.Option("--float", help="Leave the graph in float32.")] = False,
     overwrite: Overwrite = False,
@@ -54,6 +58,7 @@ def convert_command(  # noqa: PLR0913 - one parameter per option
         calibration=calibration,
         validation=validation,
         agreement=agreement,
+        families=families,
         output=output,
         as_float=as_float,
         overwrite=overwrite,

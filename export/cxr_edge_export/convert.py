@@ -1,6 +1,6 @@
 """The road from a trained Keras model to one certified file; each step is a function, most of a module of its own."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from cxr_edge.files import refuse_existing
 from cxr_edge_export import dataset, graph, onnx_float
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
+from cxr_edge_export.gate_families import read_families, with_families
+from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.quantize import quantize, simplify
@@ -35,6 +37,7 @@ class Request:
         calibration: folder, one sub-folder per class, from which quantization-calibration images are drawn.
         validation: folder or list of labelled images for operating points and parity.
         agreement: folder or list for agreement; None: `validation` and further images of `calibration`.
+        families: folder on which the image gate is tested: `pass` and `refuse`, in each a sub-folder per family.
         output: the `.onnx` file; `.sha256` is written beside it.
         as_float: leave the graph in float32.
         overwrite: whether existing outputs are replaced.
@@ -45,6 +48,7 @@ class Request:
     calibration: Path
     validation: Path
     agreement: Path | None
+    families: Path | None
     output: Path
     as_float: bool
     overwrite: bool
@@ -77,32 +81,36 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
             network, recipe.quantization, calibration, lambda done: progress("quantize", done, len(calibration))
         )
         check_islands(network, len(recipe.quantization.float_layers))
+    policy = fit_image_gate(network, recipe, sets.training, progress)
+    policy = with_families(policy, network, recipe, read_families(request.families, sets, recipe), progress)
     contract = certify(network, source, recipe_file, sets, progress=progress, as_float=request.as_float)
+    contract = replace(contract, gate=policy)
     content = stamp(network, contract)
     publish(content, request.output, overwrite=request.overwrite)
     return contract
 
 
 def gather_sets(request: Request, recipe: Recipe) -> dataset.Sets:
-    """The three sets of images, calibration disjoint from the others by patient and by content.
+    """The sets of images, calibration disjoint from the others by patient and by content.
 
     Raises:
         UsageError: a set is unusable or too small.
     """
     pool = dataset.read_images(request.calibration, recipe.labels)
     validation = dataset.read_images(request.validation, recipe.labels, root=request.calibration)
+    apart = dataset.without(pool, validation)
     plan, seed = recipe.quantization, recipe.quantization.seed
     if request.agreement is not None:
         agreement = dataset.read_images(request.agreement, recipe.labels, root=request.calibration)
         calibration = dataset.draw_balanced(dataset.without(pool, (*validation, *agreement)), plan.images, seed)
-        return dataset.Sets(calibration=calibration, validation=validation, agreement=agreement)
-    apart = dataset.without(pool, validation)
+        return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
     calibration = dataset.draw_balanced(apart, plan.images, seed)
     others = dataset.without(apart, calibration)
     wanted = max(0, recipe.data.agreement_images - len(validation))
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(others))[:wanted]
     further = tuple(others[index] for index in np.sort(order))
-    return dataset.Sets(calibration=calibration, validation=validation, agreement=(*validation, *further))
+    agreement = (*validation, *further)
+    return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
 
 
 def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) -> "list[NDArray[Any]]":

@@ -43,8 +43,12 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """Disjoint by patient and by content: `calibration` from the two others. `agreement` may hold `validation`."""
+    """`calibration` and `training` are disjoint by patient and by content from `validation`.
 
+    `calibration` is disjoint from `agreement`, too, which may hold `validation`; `training` may overlap with both.
+    """
+
+    training: tuple[LabelledImage, ...]
     calibration: tuple[LabelledImage, ...]
     validation: tuple[LabelledImage, ...]
     agreement: tuple[LabelledImage, ...]

@@ -19,7 +19,8 @@ from cxr_edge.contract import (
     Resize,
     TrainingData,
 )
-from cxr_edge.contract.schema import Name, Share, Size
+from cxr_edge.contract.image_gate import Name, Share
+from cxr_edge.contract.schema import Size
 from cxr_edge.errors import UsageError
 
 
@@ -95,6 +96,36 @@ class GoldenPlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
     tolerance: Share
 
 
+class OutOfDistributionPlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the distance from the training images is fitted (see `cxr_edge.contract.OutOfDistribution`).
+
+    Attributes:
+        layer: Keras name of the layer whose spatial mean is taken.
+        components: number of principal components.
+        images: how many training images are drawn; a third of their patients give the threshold, the others the fit.
+        false_alarm_rate: of the threshold, on that third.
+    """
+
+    layer: Name
+    components: Annotated[int, Meta(ge=1, le=4096)]
+    images: Annotated[int, Meta(ge=3)]
+    false_alarm_rate: Annotated[float, Meta(gt=0, lt=0.5)]
+
+
+class LayoutPlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When an image looks inverted or upside down (see `cxr_edge.contract.Layout`)."""
+
+    minimum_correlation: Annotated[float, Meta(ge=-1, le=1)]
+    upside_down_margin: Annotated[float, Meta(ge=0, le=2)]
+
+
+class ImageGatePlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the image itself has to fulfil: both parts come from the same training images."""
+
+    out_of_distribution: OutOfDistributionPlan
+    layout: LayoutPlan
+
+
 class Recipe(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole recipe. `labels` in the order of the network's outputs."""
 
@@ -114,6 +145,7 @@ class Recipe(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     intended_use: IntendedUse
     quantization: QuantizationPlan
     golden: GoldenPlan
+    image_gate: ImageGatePlan | None = None
     limits: Limits = Limits()
 
     @property

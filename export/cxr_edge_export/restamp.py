@@ -54,6 +54,7 @@ def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
             [(point.name, point.how_chosen) for point in old.operating_points],
         ),
     }
+    pairs["image_gate"] = (_planned_gate(recipe), _found_gate(old))
     if quantized.scheme != "none":
         pairs["quantization"] = (
             (plan.ranges, plan.percentile, plan.seed, plan.reduce_range, plan.float_layers, plan.images),
@@ -70,6 +71,22 @@ def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
     if changed:
         message = f"the recipe changes {', '.join(changed)}, which was measured or built in: convert the model again"
         raise UsageError(message)
+
+
+def _planned_gate(recipe: Recipe) -> tuple[object, ...] | None:
+    if recipe.image_gate is None:
+        return None
+    plan, layout = recipe.image_gate.out_of_distribution, recipe.image_gate.layout
+    limits = (layout.minimum_correlation, layout.upside_down_margin)
+    return plan.layer, plan.components, plan.images, plan.false_alarm_rate, *limits
+
+
+def _found_gate(old: Contract) -> tuple[object, ...] | None:
+    found, layout = old.gate.out_of_distribution, old.gate.layout
+    if found is None or layout is None:
+        return None
+    limits = (layout.minimum_correlation, layout.upside_down_margin)
+    return found.layer, found.components, found.fit_images + found.threshold_images, found.false_alarm_rate, *limits
 
 
 def _with_words_of(recipe_file: RecipeFile, old: Contract) -> Contract:

@@ -108,6 +108,7 @@ class Workbench:
             "calibration": self.calibration,
             "validation": self.validation,
             "agreement": None,
+            "families": None,
             "output": output,
             "as_float": False,
             "overwrite": False,
@@ -160,7 +161,7 @@ def tiny_network(keras: Any, *, head: str = "softmax") -> Any:
     for width in (8, 16):
         x = layers.Conv2D(width, 3, strides=2, padding="same")(x)
         x = layers.BatchNormalization(momentum=0.8)(x)  # few steps
-        x = layers.ReLU()(x)
+        x = layers.ReLU(name=f"stage{width}")(x)
     x = layers.GlobalAveragePooling2D()(x)
     units = 2 if head == "softmax" else 1
     return keras.Model(image, layers.Dense(units, activation=head, name="probabilities")(x))

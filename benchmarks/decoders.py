@@ -1,0 +1,320 @@
+"""Is each transfer syntax decoded as fast as the best decoder called directly?
+
+    python benchmarks/decoders.py [--rows 2500 --columns 2048] [--seconds 6] [--json]
+
+One synthetic radiograph (12 bits; 8 for JPEG baseline) with detector noise is written in every transfer syntax. In each
+round every candidate and the package decode it in turn; medians are compared.
+
+    direct   the fastest candidate that is correct, called with the bytes of the frame, giving an array of samples
+    ours     the value of Pixel Data -> samples: the frame is taken out, its header is checked, it is decoded
+    ratio    ours / direct, wanted: at most 1.15
+    parse    the file -> data set (where it is deflated, inflating is in `ours` instead)
+    render   samples -> 8-bit gray: attributes, lookup table; for colour, the conversion
+    file     the whole call: `decode(bytes)`
+
+Correct is a lossless decoder that gives the original samples, and a lossy one that is at most one level away from ours.
+Uncompressed pixels have no decoder: `direct` is one copy of them, by numpy, and the ratio is shown, not judged.
+Decoders that are not installed are left out.
+"""
+
+import argparse
+import io
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import imagecodecs
+import numpy as np
+from machine import print_table, write_result
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from dicom_files import (
+    LOSSLESS_ENCODERS,
+    NATIVE,
+    RENDERING,
+    compressed,
+    make_dataset,
+    rle_frame,
+    to_bytes,
+)
+from pydicom import dcmread
+from pydicom.uid import UID
+
+from cxr_edge.decode import DecodeLimits, decode
+from cxr_edge.decode.dataset import inflate, parse_file
+from cxr_edge.decode.image_pixel import read_image_pixel
+from cxr_edge.decode.pixel_data import decode_samples, read_frame, read_pixel_data
+from cxr_edge.decode.sniff import FileFormat
+from cxr_edge.decode.tags import Attributes
+from cxr_edge.phantom import phantom_dicom
+
+Samples = NDArray[Any]
+Candidates = dict[str, Callable[[], Samples]]
+WANTED: Final = 1.15
+NO_DECODER: Final = "numpy copy"
+LIMITS: Final = DecodeLimits()
+DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+JPEG: Final = "1.2.840.10008.1.2.4."
+
+
+@dataclass(frozen=True)
+class Case:
+    """One radiograph in one transfer syntax: the file, its candidates, and what they have to give."""
+
+    name: str
+    data: bytes
+    candidates: Candidates
+    original: Samples | None  # None: lossy
+
+
+def main() -> int:
+    """Measure and print; 1 where a transfer syntax is slower than wanted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2500)
+    parser.add_argument("--columns", type=int, default=2048)
+    parser.add_argument("--seconds", type=float, default=6.0, help="for each transfer syntax")
+    parser.add_argument("--only", help="part of the name of the transfer syntaxes to measure")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    radiograph = dcmread(io.BytesIO(phantom_dicom(rows=options.rows, columns=options.columns))).pixel_array
+    rows = [_measure(case, options.seconds) for case in _cases(radiograph, options.only or "")]
+    print_table(rows)
+    slow = [
+        row["transfer syntax"] for row in rows if row["best decoder"] != NO_DECODER and float(row["ratio"]) > WANTED
+    ]
+    print(f"slower than {WANTED} times the best decoder called directly: {', '.join(slow) or 'none'}")
+    if options.json:
+        size = {"rows": options.rows, "columns": options.columns}
+        write_result("decoders", {**size, "imagecodecs": imagecodecs.__version__, "wanted": WANTED, "decoders": rows})
+    return int(bool(slow))
+
+
+def _measure(case: Case, seconds: float) -> dict[str, str]:
+    parsed = parse_file(case.data, FileFormat.DICOM, LIMITS)
+    ours = _ours(case)
+    samples = ours()
+    correct = {name: run for name, run in case.candidates.items() if _is_correct(run(), samples, case.original)}
+    if case.original is not None and not _equal(samples, case.original):
+        message = f"{case.name}: our own decoding is not exact"
+        raise RuntimeError(message)
+    whole = {
+        **correct,
+        "ours": ours,
+        "file": lambda: decode(case.data, RENDERING).pixels,
+    }
+    if parsed.transfer_syntax != DEFLATED:
+        whole["parse"] = lambda: parse_file(case.data, FileFormat.DICOM, LIMITS)  # type: ignore[assignment,return-value]
+    medians = _alternate(whole, seconds)
+    best = min(correct, key=lambda name: medians[name])
+    parse = medians.get("parse", 0.0)
+    return {
+        "transfer syntax": case.name,
+        "MB": f"{len(case.data) / 1e6:.1f}",
+        "best decoder": best,
+        "direct ms": f"{medians[best]:.1f}",
+        "ours ms": f"{medians['ours']:.1f}",
+        "ratio": f"{medians['ours'] / medians[best]:.2f}",
+        "parse ms": f"{parse:.1f}",
+        "render ms": f"{max(0.0, medians['file'] - medians['ours'] - parse):.1f}",
+        "file ms": f"{medians['file']:.1f}",
+        "others": ", ".join(f"{name} {medians[name]:.0f}" for name in correct if name != best),
+    }
+
+
+def _alternate(candidates: dict[str, Callable[[], Samples]], seconds: float) -> dict[str, float]:
+    """Median milliseconds of each, in rounds that take `seconds` altogether, at least five."""
+    times: dict[str, list[float]] = {name: [] for name in candidates}
+    ends, rounds = time.perf_counter() + seconds, 0
+    while rounds < 5 or time.perf_counter() < ends:
+        for name, run in candidates.items():
+            started = time.perf_counter()
+            run()
+            times[name].append((time.perf_counter() - started) * 1e3)
+        rounds += 1
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def _ours(case: Case) -> Callable[[], Samples]:
+    parsed = parse_file(case.data, FileFormat.DICOM, LIMITS)
+    if parsed.transfer_syntax == DEFLATED:
+        deflated = _deflated(case.data)
+        return lambda: np.frombuffer(inflate(deflated, LIMITS), np.uint8)
+    attributes = Attributes(parsed.dataset)
+    image = read_image_pixel(attributes, parsed.transfer_syntax, LIMITS)
+
+    def run() -> Samples:
+        value = read_pixel_data(attributes, image)
+        return decode_samples(read_frame(value, image) if image.is_encapsulated else value, image)
+
+    return run
+
+
+def _is_correct(found: Samples, ours: Samples, original: Samples | None) -> bool:
+    if original is not None:
+        return _equal(found, original)
+    return found.shape == ours.shape and int(np.abs(found.astype(int) - ours).max()) <= 1
+
+
+def _equal(found: Samples, original: Samples) -> bool:
+    return found.shape == original.shape and np.array_equal(found, original)
+
+
+# -- the radiograph in every transfer syntax -------------------------------------------------------------------------
+
+
+def _cases(radiograph: Samples, only: str) -> Iterable[Case]:
+    for uid, make in _makers(radiograph):
+        name = _name(uid)
+        if only.lower() in name.lower():
+            yield make(uid, name)
+
+
+def _name(uid: str) -> str:
+    known, _, kind = uid.partition("+")
+    return UID(known).name + (f", {kind}" if kind else "")
+
+
+def _makers(radiograph: Samples) -> Iterable[tuple[str, Callable[[str, str], Case]]]:
+    eight = (radiograph >> 4).astype(np.uint8)
+    rgb = np.stack((eight, eight // 2 + 40, 255 - eight), axis=-1)
+    for uid in NATIVE:
+        yield uid, lambda uid, name: _native(uid, name, radiograph)
+    for uid, encode in LOSSLESS_ENCODERS.items():
+        yield uid, lambda uid, name, encode=encode: _lossless(uid, name, radiograph, encode)
+    yield f"{JPEG}50", lambda uid, name: _lossy(uid, name, eight, imagecodecs.jpeg8_encode(eight, level=90), 8)
+    twelve = {"level": 90, "bitspersample": 12}
+    yield (
+        f"{JPEG}51",
+        lambda uid, name: _lossy(uid, name, radiograph, imagecodecs.jpeg8_encode(radiograph, **twelve), 12),
+    )
+    for kind in ("444", "422"):
+        yield (
+            f"{JPEG}50+colour {kind}",
+            lambda uid, name, kind=kind: _lossy(
+                uid.partition("+")[0], name, rgb, imagecodecs.jpeg8_encode(rgb, level=90, subsampling=kind), 8
+            ),
+        )
+    yield "1.2.840.10008.1.2.5+colour", lambda _uid, name: _lossless("1.2.840.10008.1.2.5", name, rgb, rle_frame, 8)
+
+
+def _native(uid: str, name: str, samples: Samples) -> Case:
+    data = to_bytes(make_dataset(samples), uid)
+    if uid == DEFLATED:
+        return _deflated_case(name, data)
+    raw = samples.astype(">u2" if uid == BIG_ENDIAN else "<u2").tobytes()
+    dtype = ">u2" if uid == BIG_ENDIAN else "<u2"
+    copy = {NO_DECODER: lambda: np.frombuffer(raw, dtype).reshape(samples.shape).astype(np.uint16)}
+    return Case(name, data, copy, samples)
+
+
+def _deflated_case(name: str, data: bytes) -> Case:
+    import zlib
+
+    deflated = _deflated(data)
+    inflated = np.frombuffer(zlib.decompress(deflated, -zlib.MAX_WBITS), np.uint8)
+    size = len(inflated)
+    candidates: Candidates = {
+        "zlib": lambda: np.frombuffer(zlib.decompress(deflated, -zlib.MAX_WBITS), np.uint8),
+        "imagecodecs deflate": lambda: np.frombuffer(
+            imagecodecs.deflate_decode(deflated, raw=True, out=size), np.uint8
+        ),
+    }
+    return Case(name, data, candidates, inflated)
+
+
+def _deflated(data: bytes) -> bytes:
+    """The deflated data set of a file: what follows the File Meta Information (PS3.10 7.1)."""
+    group_length = int.from_bytes(data[140:144], "little")
+    return data[144 + group_length :]
+
+
+def _lossless(uid: str, name: str, samples: Samples, encode: Callable[[Samples], bytes], bits_stored: int = 12) -> Case:
+    frame = encode(samples)
+    data = to_bytes(compressed(samples, uid, frame, bits_stored))
+    return Case(name, data, _direct(uid, frame, samples), samples)
+
+
+def _lossy(uid: str, name: str, samples: Samples, frame: bytes, bits_stored: int) -> Case:
+    photometric = {"PhotometricInterpretation": "YBR_FULL_422"} if samples.ndim == 3 else {}
+    data = to_bytes(compressed(samples, uid, bytes(frame), bits_stored, **photometric))
+    return Case(name, data, _direct(uid, bytes(frame), samples), None)
+
+
+# -- decoders called directly ----------------------------------------------------------------------------------------
+
+
+def _direct(uid: str, frame: bytes, samples: Samples) -> Candidates:
+    if uid == "1.2.840.10008.1.2.5":
+        return _rle_decoders(frame, samples)
+    families = {
+        "50": ("jpeg8",),
+        "51": ("jpeg8",),
+        "57": ("jpeg8", "ljpeg", "jpegsof3"),
+        "70": ("jpeg8", "ljpeg", "jpegsof3"),
+        "80": ("jpegls",),
+        "81": ("jpegls",),
+        "90": ("jpeg2k",),
+        "91": ("jpeg2k",),
+    }
+    names = families.get(uid.rpartition(".")[2], ("htj2k", "jpeg2k"))
+    candidates: Candidates = {f"imagecodecs {n}": _bind(getattr(imagecodecs, f"{n}_decode"), frame) for n in names}
+    if uid.endswith(".50"):
+        candidates |= {"Pillow": lambda: _pillow(frame), "OpenCV": lambda: _opencv(frame, samples.ndim)}
+    if "jpeg2k" in names and find_spec("openjpeg"):
+        from openjpeg import decode as openjpeg_decode  # type: ignore[import-not-found,unused-ignore]
+
+        candidates["pylibjpeg-openjpeg"] = _bind(openjpeg_decode, frame)
+    if "jpegls" in names and find_spec("jpeg_ls"):
+        from jpeg_ls import decode as jpeg_ls_decode  # type: ignore[import-not-found,unused-ignore]
+
+        candidates["pyjpegls"] = _bind(jpeg_ls_decode, np.frombuffer(frame, np.uint8))
+    return candidates
+
+
+def _bind(function: Callable[[Any], Samples], argument: object) -> Callable[[], Samples]:
+    return lambda: function(argument)
+
+
+def _rle_decoders(frame: bytes, samples: Samples) -> Candidates:
+    dtype = samples.dtype.newbyteorder("<")
+    planes = (1 if samples.ndim == 2 else 3, *samples.shape[:2])
+
+    def shaped(decoded: bytes | bytearray) -> Samples:
+        found = np.frombuffer(decoded, dtype).reshape(planes)
+        return found[0] if samples.ndim == 2 else found.transpose(1, 2, 0)
+
+    candidates: Candidates = {
+        "imagecodecs dicomrle": lambda: shaped(imagecodecs.dicomrle_decode(frame, dtype=dtype, out=samples.nbytes))
+    }
+    if find_spec("rle"):
+        from rle.rle import decode_frame
+
+        bits = 8 * samples.dtype.itemsize
+        pixels = samples.shape[0] * samples.shape[1]
+        candidates["pylibjpeg-rle"] = lambda: shaped(decode_frame(frame, pixels, bits, "<"))
+    return candidates
+
+
+def _pillow(frame: bytes) -> Samples:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(frame)))
+
+
+def _opencv(frame: bytes, dimensions: int) -> Samples:
+    import cv2
+
+    flag = cv2.IMREAD_COLOR_RGB if dimensions == 3 else cv2.IMREAD_GRAYSCALE
+    return np.asarray(cv2.imdecode(np.frombuffer(frame, np.uint8), flag))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The part of the contract that lets the image itself say whether the model may be asked about it."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from cxr_edge.types import Interval
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Count = Annotated[int, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+LAYOUT_SIDE = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedFamily:
+    """How many images of one kind the image gate refuses, with the 95 % Wilson interval of their share.
+
+    Attributes:
+        name: what the images show, and whether they are real or synthetic.
+        role: `chosen_on`: the layer and the number of components were chosen so that these are refused; `tested_on`:
+            they had no part in any choice; `in_distribution`: images that should pass.
+        images: how many.
+        refused: their share.
+    """
+
+    name: Name
+    role: Literal["chosen_on", "tested_on", "in_distribution"]
+    images: Annotated[int, Meta(ge=1)]
+    refused: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfDistribution:
+    """Distance of the network's own features from those of the training images.
+
+    The graph's output `Outputs.features`, float32 [N, components], is the spatial mean of a layer, standardized,
+    projected on the leading principal components of the training images and whitened there: its Euclidean norm is the
+    Mahalanobis distance in that subspace (Lee et al., NeurIPS 2018).
+
+    Attributes:
+        method: `mahalanobis`.
+        layer: whose spatial mean is taken.
+        components: number of principal components.
+        threshold: a larger distance is out of distribution.
+        false_alarm_rate: of the threshold, on `threshold_images` training images of patients not in `fit_images`.
+        fit_images: training images that mean and components come from.
+        threshold_images: training images that the threshold comes from.
+        data: which images these are.
+        families: what the whole image gate, `Layout` included, refuses.
+    """
+
+    method: Literal["mahalanobis"]
+    layer: Name
+    components: Annotated[int, Meta(ge=1, le=4096)]
+    threshold: Annotated[float, Meta(gt=0)]
+    false_alarm_rate: Annotated[float, Meta(gt=0, lt=1)]
+    fit_images: Count
+    threshold_images: Count
+    data: str
+    families: tuple[RefusedFamily, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where a frontal chest radiograph is bright and dark, coarsely: tells inverted and upside-down images.
+
+    Attributes:
+        template: base64 of little-endian float32 [16, 16], the mean training image: zero mean, unit norm.
+        minimum_correlation: a Pearson correlation with the template below it looks inverted.
+        upside_down_margin: by how much the correlation with the flipped template may exceed the upright one.
+        images: number of training images in the template.
+        training_refused: share of those images that either rule would refuse.
+    """
+
+    template: str
+    minimum_correlation: Annotated[float, Meta(ge=-1, le=1)]
+    upside_down_margin: Annotated[float, Meta(ge=0, le=2)]
+    images: Count
+    training_refused: Share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatePolicy:
+    """What, beyond the tags, decides whether an image may be asked about."""
+
+    out_of_distribution: OutOfDistribution | None
+    layout: Layout | None = None

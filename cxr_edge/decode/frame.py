@@ -1,0 +1,81 @@
+"""One compressed frame -> samples, by imagecodecs called directly: pydicom's plugins would copy every sample twice."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from cxr_edge.decode.codecs import CODECS, HTJ2K, JPEG_DCT, RLE
+from cxr_edge.decode.codestream import Codestream
+from cxr_edge.decode.image_pixel import ImagePixel
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_YBR_SAMPLES: Final = ("YBR_FULL", "YBR_FULL_422")  # JPEG 2000 decoders undo YBR_ICT and YBR_RCT themselves
+
+
+def decode_frame(frame: bytes, header: Codestream | None, image: ImagePixel) -> "NDArray[Any]":
+    """Return (rows, columns) or, in RGB, (rows, columns, 3) integers in the container that Bits Allocated says.
+
+    Args:
+        frame: the whole compressed frame.
+        header: what its own header says; None for RLE, whose header holds no size.
+        image: the Image Pixel module; its Pixel Representation decides about the sign.
+
+    Raises:
+        Exception: whatever the decoder makes of a broken frame; ValueError where it gives another number of samples.
+    """
+    if image.transfer_syntax in JPEG_DCT and image.samples_per_pixel > 1:
+        return _shaped(_colour_jpeg(frame, header, image), image)
+    if image.transfer_syntax == RLE:
+        samples = _rle(frame, image)
+    elif image.transfer_syntax in HTJ2K:
+        from cxr_edge.decode.htj2k import decode_htj2k
+
+        samples = decode_htj2k(frame)
+    else:
+        import imagecodecs
+
+        samples = getattr(imagecodecs, f"{CODECS[image.transfer_syntax]}_decode")(frame)
+    samples = _in_container(_shaped(samples, image), image)
+    if image.photometric_interpretation in _YBR_SAMPLES:
+        from pydicom.pixels.processing import convert_color_space
+
+        return convert_color_space(samples, "YBR_FULL", "RGB")
+    return samples
+
+
+def _colour_jpeg(frame: bytes, header: Codestream | None, image: ImagePixel) -> "NDArray[Any]":
+    """Decode to RGB. The stream itself says what its components are; where it does not, the data set does."""
+    import imagecodecs
+
+    stored = header.colour_space if header is not None else None
+    stored = stored or ("RGB" if image.photometric_interpretation == "RGB" else "YCbCr")
+    decoded: NDArray[Any] = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace="RGB")
+    return decoded
+
+
+def _rle(frame: bytes, image: ImagePixel) -> "NDArray[Any]":
+    """Decode PS3.5 annex G, whose segments are planes. The output is bounded by what Rows x Columns need."""
+    import imagecodecs
+
+    dtype = np.dtype(f"<u{image.bits_allocated // 8}")
+    needed = image.rows * image.columns * image.samples_per_pixel
+    decoded = imagecodecs.dicomrle_decode(frame, dtype=dtype, out=needed * dtype.itemsize)
+    planes: NDArray[Any] = np.frombuffer(decoded, dtype).reshape(image.samples_per_pixel, image.rows, image.columns)
+    return planes[0] if image.samples_per_pixel == 1 else planes.transpose(1, 2, 0)
+
+
+def _shaped(samples: "NDArray[Any]", image: ImagePixel) -> "NDArray[Any]":
+    expected = (image.rows, image.columns) + (() if image.samples_per_pixel == 1 else (image.samples_per_pixel,))
+    if samples.shape != expected:
+        message = f"decoded to {samples.shape}; need {expected}"
+        raise ValueError(message)
+    return samples
+
+
+def _in_container(samples: "NDArray[Any]", image: ImagePixel) -> "NDArray[Any]":
+    """Read the bit patterns with the data set's sign: JPEG-LS has none, and some writers of JPEG 2000 leave it out."""
+    kind = "i" if image.pixel_representation else "u"
+    signed = samples.view(f"{kind}{samples.dtype.itemsize}")
+    return signed.astype(f"{kind}{image.bits_allocated // 8}", copy=False)

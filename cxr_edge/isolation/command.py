@@ -1,0 +1,69 @@
+"""How a decoding process is started: the very interpreter and modules of its parent, and nothing of its `__main__`."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from cxr_edge.errors import EnvironmentUnusable
+
+# Not multiprocessing: its spawn runs the user's script a second time, which one without a main guard does not survive
+_BOOTSTRAP = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path}; "
+    "from cxr_edge.isolation.worker import main; main({memory_bytes})"
+)
+_LEAN = {
+    "OPENBLAS_NUM_THREADS": "1",  # unused here; each thread would reserve memory
+    # glibc: keep freed images' memory for the next one; fetching it anew costs a tenth of decoding
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
+}
+_PYTHON = re.compile(r"python[\d.]*[dmtw]*([-_](d|dbg))?(\.exe)?", re.IGNORECASE)
+CREATE_NEW_PROCESS_GROUP = 0x200  # Windows: no Ctrl-C from the parent's console
+CREATE_NO_WINDOW = 0x0800_0000
+
+
+def command(memory_bytes: int) -> list[str]:
+    """The command line of a decoding process that may take so much memory.
+
+    Raises:
+        EnvironmentUnusable: this process is no Python interpreter of its own but a program that embeds one.
+    """
+    path = [os.path.abspath(entry or os.curdir) for entry in sys.path]  # noqa: PTH100 - zip files and odd entries, too
+    return [_interpreter(), *_flags(), "-c", _BOOTSTRAP.format(path=ascii(path), memory_bytes=memory_bytes)]
+
+
+def environment() -> dict[str, str]:
+    """The parent's environment, with what makes decoding lean."""
+    variables = {**os.environ, **_LEAN}
+    if sys.platform == "win32" and _interpreter() != sys.executable:
+        variables["__PYVENV_LAUNCHER__"] = sys.executable  # how the base interpreter learns of the virtual environment
+    return variables
+
+
+def creation() -> dict[str, Any]:
+    """Options of `subprocess.Popen` that only Windows has."""
+    return {"creationflags": CREATE_NO_WINDOW | CREATE_NEW_PROCESS_GROUP} if sys.platform == "win32" else {}
+
+
+def _interpreter() -> str:
+    executable = sys.executable
+    if sys.platform == "win32":
+        # python.exe of a virtual environment only starts another process, which no limit would then reach
+        executable = getattr(sys, "_base_executable", None) or executable
+    name = Path(executable).name if executable else ""
+    if getattr(sys, "frozen", False) or not _PYTHON.fullmatch(name):
+        message = (
+            f"decoding in processes of their own needs a Python interpreter to start, and this program "
+            f"({name or 'without a name'}) is none; load without isolation, or use cxr-edge from a process of its own"
+        )
+        raise EnvironmentUnusable(message)
+    return executable
+
+
+def _flags() -> list[str]:
+    flags = sys.flags
+    given = {"-B": sys.dont_write_bytecode, "-E": flags.ignore_environment, "-I": flags.isolated, "-S": flags.no_site}
+    given["-s"] = flags.no_user_site
+    return [flag for flag, is_set in given.items() if is_set] + ["-X", f"utf8={flags.utf8_mode}"]

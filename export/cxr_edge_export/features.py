@@ -1,0 +1,115 @@
+"""What out-of-distribution images are told by: a layer's spatial mean, whitened, as an output of the graph."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from cxr_edge.errors import ModelError, UsageError
+from cxr_edge_export.graph import TAIL
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEATURES = "features"
+_POOLED = f"{TAIL}/{FEATURES}/pooled"
+_LEAST_DEVIATION = 1e-3  # of the mean deviation: a channel that never changes must not outweigh all others
+_LEAST_SPREAD = 1e-9  # of a component, in standard deviations: below it is rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Subspace:
+    """Leading principal components of standardized features, whitened: (x - mean) @ projection.
+
+    Attributes:
+        mean: float64 [D].
+        projection: float64 [D, components].
+    """
+
+    mean: "NDArray[np.float64]"
+    projection: "NDArray[np.float64]"
+
+    def project(self, features: "NDArray[np.float64]") -> "NDArray[np.float64]":
+        """[N, D] -> [N, components], of unit variance on the images that were fitted."""
+        projected: NDArray[np.float64] = (features - self.mean) @ self.projection
+        return projected
+
+
+def fit(features: "NDArray[np.float64]", components: int) -> Subspace:
+    """The subspace of the training images.
+
+    Args:
+        features: [N, D].
+        components: how many principal components are kept.
+
+    Raises:
+        UsageError: more components than images or features allow.
+    """
+    images, width = features.shape
+    if components >= min(images, width + 1):
+        message = f"{components} components need more than {images} images and at least as many of {width} features"
+        raise UsageError(message)
+    mean, deviation = features.mean(0), features.std(0)
+    scale = deviation + _LEAST_DEVIATION * deviation.mean()
+    standardized = np.divide(features - mean, scale, out=np.zeros_like(features), where=scale > 0)
+    _, singular, axes = np.linalg.svd(standardized, full_matrices=False)
+    spread = singular[:components] / np.sqrt(images)
+    if spread.min() <= _LEAST_SPREAD * max(1.0, float(spread.max())):
+        message = f"the training images span fewer than {components} components"
+        raise UsageError(message)
+    return Subspace(mean=mean, projection=(axes[:components] / spread[:, None]).T / scale[:, None])
+
+
+def add_pooled_layer(network: onnx.ModelProto, layer: str) -> None:
+    """Make the spatial mean of a layer the output `features` [N, D]. In place.
+
+    Args:
+        network: quantized or float; the layer's values are taken as the next layer sees them.
+        layer: its Keras name.
+
+    Raises:
+        ModelError: the graph has no such layer, or its output is no feature map.
+    """
+    graph = network.graph
+    tensor, channels = _layer_output(network, layer)
+    graph.node.append(helper.make_node("GlobalAveragePool", [tensor], [f"{_POOLED}/map"], name=f"{_POOLED}/map"))
+    graph.node.append(helper.make_node("Flatten", [f"{_POOLED}/map"], [_POOLED], name=_POOLED, axis=1))
+    graph.node.append(helper.make_node("Identity", [_POOLED], [FEATURES], name=f"{TAIL}/{FEATURES}"))
+    graph.output.append(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, ["N", channels]))
+
+
+def add_projection(network: onnx.ModelProto, space: Subspace) -> None:
+    """Turn the output `features` of `add_pooled_layer` into its projection [N, components]. In place."""
+    graph = network.graph
+    last = next(node for node in graph.node if node.name == f"{TAIL}/{FEATURES}")
+    graph.node.remove(last)
+    mean, projection = f"{TAIL}/{FEATURES}/mean", f"{TAIL}/{FEATURES}/projection"
+    graph.initializer.append(numpy_helper.from_array(space.mean.astype(np.float32), mean))
+    graph.initializer.append(numpy_helper.from_array(space.projection.astype(np.float32), projection))
+    centred = f"{TAIL}/{FEATURES}/centred"
+    graph.node.append(helper.make_node("Sub", [_POOLED, mean], [centred], name=centred))
+    graph.node.append(helper.make_node("MatMul", [centred, projection], [FEATURES], name=f"{TAIL}/{FEATURES}"))
+    output = next(output for output in graph.output if output.name == FEATURES)
+    shape = ["N", space.projection.shape[1]]
+    output.CopyFrom(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, shape))
+
+
+def _layer_output(network: onnx.ModelProto, layer: str) -> tuple[str, int]:
+    """(tensor, channels) of a Keras layer's feature map, after its quantization where it has one."""
+    # tf2onnx: MODEL/LAYER_1/Relu:0, the number counting uses of the layer
+    named = re.compile(rf"(?:^|/){re.escape(layer)}(?:_\d+)?/[^/]+$")
+    outputs = [output for node in network.graph.node for output in node.output]
+    found = [name for name in outputs if named.search(name.removesuffix("_DequantizeLinear_Output"))]
+    quantized = [name for name in found if name.endswith("_DequantizeLinear_Output")]
+    inferred = onnx.shape_inference.infer_shapes(network).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
+    for name in (*quantized, *found):
+        base = name.removesuffix("_DequantizeLinear_Output")
+        dimensions = list(shapes.get(base) or shapes.get(name) or [])
+        if len(dimensions) == 4 and dimensions[1].dim_value:  # noqa: PLR2004 - N, C, H, W
+            return name, dimensions[1].dim_value
+    message = f"the graph has no feature map of a layer {layer!r}"
+    raise ModelError(message)

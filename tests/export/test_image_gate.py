@@ -1,0 +1,177 @@
+"""Fitting the image part of the gate on a tiny network, and measuring what it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+import onnx
+
+import cxr_edge
+from cxr_edge.contract import Contract
+from cxr_edge.errors import ModelError, Reason, UsageError
+from cxr_edge_export import features
+from cxr_edge_export.convert import convert
+from cxr_edge_export.image_gate import fit_image_gate
+from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.restamp import restamp
+from cxr_edge_export.stamp import read_contract
+from cxr_edge_export.strangers import synthetic_families
+
+SECTION = """
+[image_gate.out_of_distribution]
+layer = "stage16"
+components = 3
+images = 72
+false_alarm_rate = 0.05
+
+[image_gate.layout]
+minimum_correlation = 0.0
+upside_down_margin = 0.3
+
+[golden]"""
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """White and black pages that are to be refused."""
+    folder = tmp_path_factory.mktemp("families")
+    pages = folder / "refuse" / "checks"
+    pages.mkdir(parents=True)
+    for size in (4, 8, 16):
+        y, x = np.mgrid[:64, :64]
+        Image.fromarray(((x // size + y // size) % 2 * 255).astype(np.uint8)).save(pages / f"{size}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(workbench: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny recipe with an image gate."""
+    return Path(workbench.recipe_with(tmp_path_factory.mktemp("recipe"), ("[golden]", SECTION)))
+
+
+@pytest.fixture(scope="module")
+def gated(workbench: Any, recipe: Path, families: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The INT8 file with its image gate. Read only."""
+    output = tmp_path_factory.mktemp("gated") / "tiny.onnx"
+    convert(workbench.request(output, recipe=recipe, families=families))
+    return output
+
+
+def contract_of(path: Path) -> Contract:
+    return read_contract(onnx.load(path))
+
+
+def test_the_contract_says_what_was_fitted_and_what_is_refused(gated: Path) -> None:
+    contract = contract_of(gated)
+    limit, layout = contract.gate.out_of_distribution, contract.gate.layout
+    assert limit is not None
+    assert layout is not None
+    assert contract.outputs.features == "features"
+    assert (limit.layer, limit.components, limit.fit_images + limit.threshold_images) == ("stage16", 3, 72)
+    assert limit.threshold_images == 24
+    assert layout.images == 72
+    found = {family.name: family for family in limit.families}
+    assert found["validation images"].images == 40
+    assert found["validation images"].role == "in_distribution"
+    assert (found["checks"].role, found["checks"].images) == ("tested_on", 3)
+    assert found["synthetic: training radiographs, inverted"].role == "chosen_on"
+    assert found["synthetic: training radiographs, inverted"].refused.estimate > 0.8
+
+
+def test_the_gate_does_not_touch_the_probabilities(gated: Path, converted: Path, workbench: Any) -> None:
+    with_gate, without = (cxr_edge.load(path, gate="off") for path in (gated, converted))
+    for path in sorted(workbench.validation.rglob("*.png"))[:5]:
+        assert with_gate.classify(path).probabilities == without.classify(path).probabilities
+
+
+def test_runtime_refuses_by_the_fitted_gate(gated: Path, families: Path, workbench: Any) -> None:
+    classifier = cxr_edge.load(gated)
+    (rejection,) = classifier.classify_many([families / "refuse" / "checks" / "4.png"])
+    assert isinstance(rejection, cxr_edge.Rejection)
+    assert rejection.reason == Reason.GATE_OUT_OF_DISTRIBUTION
+    results = list(classifier.classify_many(sorted(workbench.validation.rglob("*.png"))))
+    refused = sum(isinstance(result, cxr_edge.Rejection) for result in results)
+    limit = contract_of(gated).gate.out_of_distribution
+    assert limit is not None
+    in_contract = next(family for family in limit.families if family.name == "validation images")
+    assert refused == round(in_contract.refused.estimate * in_contract.images)
+    assert refused < len(results) / 4
+
+
+def test_whitened_features_have_unit_variance() -> None:
+    random = np.random.default_rng(5)
+    values = random.normal(size=(300, 6)) * [1, 10, 0.1, 5, 2, 3] + [7, 0, 1, -3, 0, 0]
+    projected = features.fit(values, 4).project(values)
+    np.testing.assert_allclose(np.cov(projected.T, bias=True), np.eye(4), atol=1e-8)
+    np.testing.assert_allclose(projected.mean(0), 0, atol=1e-10)
+
+
+@pytest.mark.parametrize(("images", "components"), [(3, 4), (20, 7)])
+def test_more_components_than_the_images_span(images: int, components: int) -> None:
+    with pytest.raises(UsageError, match="components"):
+        features.fit(np.random.default_rng(5).normal(size=(images, 6)), components)
+
+
+def test_a_channel_that_never_changes_is_no_division_by_zero() -> None:
+    values = np.random.default_rng(5).normal(size=(50, 4))
+    values[:, 2] = 0
+    assert np.isfinite(features.fit(values, 3).project(values)).all()
+    with pytest.raises(UsageError, match="span"):
+        features.fit(np.ones((50, 4)), 3)
+
+
+def test_an_unknown_layer_is_an_error(converted: Path) -> None:
+    with pytest.raises(ModelError, match="stage99"):
+        features.add_pooled_layer(onnx.load(converted), "stage99")
+
+
+def test_too_few_training_images(converted: Path, recipe: Path) -> None:
+    with pytest.raises(UsageError, match="72 training images; there are 0"):
+        fit_image_gate(onnx.load(converted), read_recipe(recipe).recipe, (), lambda *_: None)
+
+
+@pytest.mark.parametrize("names", [(), ("other",)])
+def test_a_families_folder_of_another_shape(
+    workbench: Any, recipe: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        (tmp_path / "families" / name).mkdir(parents=True)
+    request = workbench.request(tmp_path / "x.onnx", recipe=recipe, families=tmp_path / "families")
+    with pytest.raises(UsageError, match="pass and refuse"):
+        convert(request)
+
+
+def test_restamp_refuses_another_gate(workbench: Any, gated: Path, recipe: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new.onnx"
+    assert restamp(gated, recipe, target, overwrite=False).gate == contract_of(gated).gate
+    text = recipe.read_text(encoding="utf-8")
+    other = tmp_path / "other.toml"
+    for edited in (text.replace("components = 3", "components = 2"), workbench.recipe.read_text(encoding="utf-8")):
+        other.write_text(edited, encoding="utf-8")
+        with pytest.raises(UsageError, match="image_gate"):
+            restamp(gated, other, tmp_path / "none.onnx", overwrite=False)
+
+
+def test_synthetic_families_are_the_same_every_time() -> None:
+    radiographs = [np.arange(64 * 64, dtype=np.uint32).reshape(64, 64).astype(np.uint8)]
+    first, second = ({name: list(images) for name, images in synthetic_families(radiographs)} for _ in range(2))
+    assert first.keys() == second.keys()
+    for name, images in first.items():
+        assert images
+        for one, other in zip(images, second[name], strict=True):
+            assert one.dtype == np.uint8
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_contract_with_features_needs_limits_on_them(gated: Path) -> None:
+    contract = contract_of(gated)
+    from cxr_edge.contract.check import check
+
+    with pytest.raises(cxr_edge.ContractError, match="go together"):
+        check(replace(contract, outputs=replace(contract.outputs, features=None)))
