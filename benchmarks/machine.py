@@ -11,21 +11,15 @@ import numpy as np
 import onnxruntime
 
 from cxr_edge._version import __version__
-from cxr_edge.doctor import cpu_flags
-from cxr_edge.processors import available_threads
+from cxr_edge.processors import available_threads, cpu_flags, cpu_name
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def describe_machine() -> dict[str, Any]:
     """The machine and the libraries, without anything that names its owner."""
-    model = platform.processor()
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        lines = listing.read_text(encoding="utf-8", errors="replace").splitlines()
-        model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), model)
     return {
-        "cpu": model,
+        "cpu": cpu_name(),
         "cpu_flags": list(cpu_flags()),
         "threads": available_threads(),
         "system": platform.system(),

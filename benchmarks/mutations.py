@@ -17,6 +17,7 @@ EXPLICIT: Final = b"1.2.840.10008.1.2.1"
 DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 ENCAPSULATED: Final = (b"1.2.840.10008.1.2.4.", b"1.2.840.10008.1.2.5")
 LARGEST_REAL: Final = 700_000  # bytes: larger files make a slow run and no other code runs
+MOST_INFLATED: Final = 2**22
 EDGES: Final = (
     b"\0",
     b"\x01",
@@ -268,9 +269,11 @@ def _inflated(data: bytes) -> bytes:
     if DEFLATED not in data[132:end]:
         return data
     try:
-        return data[:end] + zlib.decompress(data[end:], -zlib.MAX_WBITS)
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflated = inflater.decompress(data[end:], MOST_INFLATED)
     except zlib.error:
         return data
+    return data[:end] + inflated if inflater.eof else data  # a bomb stays one
 
 
 def _joined(data: bytes, elements: Sequence[Element]) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Self
 
-from cxr_edge.contract import Contract, from_metadata
+from cxr_edge.contract import Contract
 from cxr_edge.decide import decide
 from cxr_edge.engine import Engine, clashing_builds, preload
 from cxr_edge.errors import CxrEdgeError, InputError, ModelError, Reason, UsageError
@@ -21,9 +21,9 @@ from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.isolation.pool import Pool
 from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
-from cxr_edge.network import Network
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
 from cxr_edge.processors import available_threads
+from cxr_edge.qualification.qualify import open_model, qualified
 from cxr_edge.types import GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Classifier:
         model: its name, version and SHA-256.
         operating_point: the threshold in force.
         execution_provider: onnxruntime's name of the provider that really runs.
-        notices: what whoever started this has to know: an unpinned model, a fallback to the CPU.
+        notices: what whoever started this has to know: an unpinned model, a fallback to the CPU or to the float model.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Classifier:
         operating_point: str | None = None,
         isolation: IsolationLimits | Pool | None = None,
     ) -> None:
-        """Create the session and check the contract against the graph; errors as in `load`."""
+        """Create the session, check the contract against the graph, replay the golden cases; errors as in `load`."""
         if gate not in ("strict", "warn", "off"):
             message = f"unknown gate mode {gate!r}; known: strict, warn, off"
             raise UsageError(message)
@@ -109,18 +109,21 @@ class Classifier:
             "isolation": isolation.limits if isinstance(isolation, Pool) else isolation,
         }
         self._path = model.path.resolve()  # a copy may be unpickled elsewhere
-        # its processes start while the engine is created
+        # its first process starts while the engine is created
         self._pool = Pool(isolation) if isinstance(isolation, IsolationLimits) else isolation
         meanwhile = warm_up if self._pool is None else None
-        self._engine = Engine(model.content, provider=provider, threads=threads, meanwhile=meanwhile)
-        self.contract: Contract = from_metadata(self._engine.metadata)
-        self._network = Network(self.contract, self._engine)
+        engine = Engine(model.content, provider=provider, threads=threads, meanwhile=meanwhile)
+        opened = qualified(open_model(model, engine))
+        self._asked_sha256 = model.sha256
+        self._engine, self._network = opened.engine, opened.network
+        self._fallback = () if opened.fallback is None else (opened.fallback,)
+        self.contract: Contract = opened.contract
         self._image_gate = ImageGate(self.contract.gate, gate)
         self.operating_point = _operating_point(self.contract, operating_point)
         identity = self.contract.identity
-        self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=model.sha256)
+        self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=opened.file.sha256)
         self.execution_provider = self._engine.execution_provider
-        self.notices = tuple(_notices(model, self._engine, provider))
+        self.notices = (*self._fallback, *_notices(opened.file, self._engine, provider))
         self._preparer = (
             Preparer(self.contract, gate) if self._pool is None else IsolatedPreparer(self.contract, gate, self._pool)
         )
@@ -140,7 +143,7 @@ class Classifier:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as the path, the SHA-256 and the options: a session cannot travel."""
-        return _reload, (self._path, self.model.sha256, self._options)
+        return _reload, (self._path, self._asked_sha256, self._options)
 
     def classify(self, image: Image, *, keep_radiograph: bool = False) -> Prediction:
         """Classify one image.
@@ -252,7 +255,7 @@ class Classifier:
             model=self.model,
             execution_provider=self.execution_provider,
             latency=latency,
-            warnings=prepared.notes,
+            warnings=(*self._fallback, *prepared.notes),
             tags=prepared.tags,
             activation_map=answer.activation_map,
             radiograph=prepared.radiograph,

@@ -5,7 +5,6 @@ import importlib.metadata
 import platform
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
 from cxr_edge._version import __version__
@@ -16,7 +15,7 @@ from cxr_edge.isolation.child import Child, ChildFailedError
 from cxr_edge.isolation.limits import NO_LIMIT, IsolationLimits
 from cxr_edge.modelfile import packaged_models, read_model
 from cxr_edge.preprocess import pillow_arithmetic_matches
-from cxr_edge.processors import available_threads
+from cxr_edge.processors import available_threads, cpu_flags
 
 PACKAGES = (
     "onnxruntime", "numpy", "pillow", "pydicom", "imagecodecs", "opencv-python-headless", "msgspec",
@@ -25,8 +24,6 @@ MODULES = ("onnxruntime", "numpy", "PIL.Image", "pydicom", "imagecodecs", "msgsp
 OPENCV_WHEELS = (
     "opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless",
 )  # fmt: skip
-CPU_LISTING = Path("/proc/cpuinfo")
-CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +63,6 @@ def _versions() -> dict[str, dict[str, str]]:
         },
         "packages": {name: _installed(name) or "missing" for name in PACKAGES},
     }
-
-
-def cpu_flags() -> tuple[str, ...]:
-    """The CPU's instruction sets that decide how INT8 runs; empty where they cannot be told."""
-    if CPU_LISTING.is_file():
-        words = set(CPU_LISTING.read_text(encoding="utf-8", errors="replace").split())
-        return tuple(flag for flag in CPU_FLAGS if flag in words)
-    import numpy as np
-
-    core = getattr(np, "_core", None)
-    features = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
-    known = {"AVX": "avx", "AVX2": "avx2", "FMA3": "fma", "AVX512F": "avx512f", "AVX512_CLX": "avx512_vnni"}
-    known["ASIMDDP"] = "asimddp"
-    return tuple(flag for name, flag in known.items() if features.get(name))
 
 
 def _installed(name: str) -> str | None:

@@ -65,10 +65,12 @@ def class_folders(folder: Path, labels: Sequence[str]) -> dict[str, str]:
 def read_csv(file: Path, labels: Sequence[str]) -> tuple[LabelledImage, ...]:
     """The images that a CSV lists: a header, columns `path`, `label` and perhaps `patient`, in any order.
 
-    UTF-8 with or without a byte order mark; separated by comma, semicolon or tab. Paths are relative to the CSV's folder.
+    UTF-8 with or without a byte order mark; separated by comma, semicolon or tab. Paths are relative to the CSV's own
+    folder.
 
     Raises:
-        UsageError: unreadable, another column, an unknown label, a path that is missing or listed twice; the line is named.
+        UsageError: unreadable, another column, an unknown label, a path that is missing or listed twice; the message
+            names the line.
     """
     rows = _rows(file)
     header = [name.strip().lower() for name in next(rows, (0, [""]))[1]]

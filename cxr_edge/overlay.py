@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -138,6 +138,12 @@ def overlay_from_json(content: bytes) -> Overlay:
         message = f"the overlay's schema_version is {found!r}; this release reads version {OVERLAY_SCHEMA_VERSION}"
         raise UsageError(message)
     return _checked(raw)
+
+
+def overlay_json_schema() -> dict[str, Any]:
+    """The JSON Schema of overlay files, closed."""
+    (root,), components = msgspec.json.schema_components([Overlay], ref_template="#/$defs/{name}")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": components}
 
 
 def site_operating_point(overlay: Overlay, contract: Contract, sha256: str) -> OperatingPoint:

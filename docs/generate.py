@@ -8,15 +8,21 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
-COMMANDS = ("classify", "info", "doctor", "demo")
+COMMANDS = ("classify", "evaluate", "info", "doctor", "selftest", "demo")
 os.environ["COLUMNS"] = "100"  # help texts wrap at the terminal's width
 
 
 def pages() -> dict[str, str]:
     """File name in docs/reference -> its text."""
-    from cxr_edge.contract import json_schema  # after COLUMNS is set
+    from cxr_edge import contract, evaluate, overlay  # after COLUMNS is set
 
-    return {"cli.md": _command_line(), "contract.schema.json": json.dumps(json_schema(), indent=2) + "\n"}
+    schemas = {
+        "contract": contract.json_schema(),
+        "evaluation": evaluate.json_schema(),
+        "overlay": overlay.overlay_json_schema(),
+    }
+    texts = {f"{name}.schema.json": json.dumps(schema, indent=2) + "\n" for name, schema in schemas.items()}
+    return {"cli.md": _command_line(), **texts}
 
 
 def _command_line() -> str:

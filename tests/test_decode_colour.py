@@ -77,6 +77,40 @@ def test_jpeg_baseline_in_colour() -> None:
     assert np.abs(decode(to_bytes(dataset), RENDERING).pixels.astype(int) - expected).max() <= 2
 
 
+def in_colour(frame: bytes, photometric_interpretation: str, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    dataset = compressed(
+        pixels, "1.2.840.10008.1.2.4.50", frame, 8, PhotometricInterpretation=photometric_interpretation
+    )
+    return decode(to_bytes(dataset), RENDERING).pixels
+
+
+@pytest.mark.parametrize("photometric_interpretation", ["RGB", "YBR_FULL_422"])
+def test_a_jpeg_that_names_its_colour_space_is_believed(photometric_interpretation: str) -> None:
+    smooth = np.repeat(gradient(32, 40, 8)[..., None], 3, axis=2)
+    smooth[..., 0] //= 2
+    expected = pillow_l(smooth).astype(int)
+    jfif = bytes(imagecodecs.jpeg8_encode(smooth, level=98, subsampling="444"))
+    adobe = bytes(imagecodecs.jpeg8_encode(smooth, level=98, colorspace="RGB", outcolorspace="RGB"))
+    assert b"JFIF" in jfif
+    assert b"Adobe" in adobe
+    for frame in (jfif, adobe, adobe.replace(b"Adobe", b"xdobe")):  # the last one by its identifiers, R G B
+        found = in_colour(frame, photometric_interpretation, smooth)
+        assert np.abs(found - expected).max() <= 6
+
+
+def test_a_jpeg_that_names_none_is_what_the_data_set_says() -> None:
+    """PS3.5 8.2.1: neither JFIF nor Adobe needs to be there."""
+    smooth = np.repeat(gradient(32, 40, 8)[..., None], 3, axis=2)
+    smooth[..., 0] //= 2
+    jfif = bytes(imagecodecs.jpeg8_encode(smooth, level=98, subsampling="444"))
+    nameless = jfif[:2] + jfif[4 + int.from_bytes(jfif[4:6], "big") :]
+    assert b"JFIF" not in nameless
+    as_ybr, as_rgb = in_colour(nameless, "YBR_FULL", smooth), in_colour(nameless, "RGB", smooth)
+    assert np.abs(as_ybr - pillow_l(smooth).astype(int)).max() <= 6
+    stored = imagecodecs.jpeg8_decode(nameless, colorspace="YCbCr", outcolorspace="YCbCr")
+    np.testing.assert_array_equal(as_rgb, pillow_l(stored))
+
+
 def test_palette() -> None:
     indices = np.array([[0, 1, 2, 1]], np.uint8)
     dataset = make_dataset(indices, 8, PhotometricInterpretation="PALETTE COLOR")

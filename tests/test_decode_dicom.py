@@ -416,3 +416,13 @@ def test_buffered_pixel_data_of_a_caller() -> None:
     made.PixelData = io.BytesIO(gradient().tobytes())
     np.testing.assert_array_equal(decode_dataset(made, RENDERING).pixels, decode(make_file(), RENDERING).pixels)
     assert made.PixelData.tell() == 0
+
+
+def test_pixel_intensity_relationship_is_recorded_and_changes_nothing() -> None:
+    """(0028,1040), PS3.3 C.8.11.3.1.2: never acted on."""
+    plain = decode(make_file(), RENDERING)
+    for term in ("LIN", "LOG", "DISP"):
+        radiograph = decode(make_file(PixelIntensityRelationship=term), RENDERING)
+        assert radiograph.tags is not None
+        assert radiograph.tags.pixel_intensity_relationship == term
+        np.testing.assert_array_equal(radiograph.pixels, plain.pixels)

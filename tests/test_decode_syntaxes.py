@@ -94,3 +94,22 @@ def test_pydicoms_own_decoders_are_left_alone() -> None:
         samples = gradient()
         decode(to_bytes(compressed(samples, uid, encode(samples))), RENDERING)
     assert {uid: get_decoder(uid).available_plugins for uid in LOSSLESS_ENCODERS} == before
+
+
+def test_eight_bits_in_sixteen_keep_the_sign_of_the_data_set() -> None:
+    """JPEG-LS has no sign: an 8-bit stream in a 16-bit container is widened as the data set says."""
+    signed = gradient(bits=8, signed=True)
+    frame = bytes(imagecodecs.jpegls_encode(signed.view(np.uint8)))
+    dataset = compressed(signed.astype(np.int16), "1.2.840.10008.1.2.4.80", frame, 12)
+    expected = decode(make_file(signed.astype(np.int16), 12), RENDERING).pixels
+    np.testing.assert_array_equal(decode(to_bytes(dataset), RENDERING).pixels, expected)
+
+
+def test_a_damaged_htj2k_frame_is_refused_not_half_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    samples = gradient()
+    frame = LOSSLESS_ENCODERS["1.2.840.10008.1.2.4.201"](samples)
+    half = frame[: len(frame) // 2] + frame[-2:]
+    with pytest.raises(InputError) as error:
+        decode(to_bytes(compressed(samples, "1.2.840.10008.1.2.4.201", half)), RENDERING)
+    assert error.value.reason is Reason.DECODE_FAILED
+    assert capfd.readouterr() == ("", "")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge import doctor, modelfile
+from cxr_edge import doctor, modelfile, processors
 from cxr_edge.engine import onnxruntime_module
 
 
@@ -54,8 +54,8 @@ def test_another_pillow_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_cpu_flags_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows and macOS have no /proc/cpuinfo; numpy's own detection stands in."""
-    by_file = doctor.cpu_flags()
-    monkeypatch.setattr(doctor, "CPU_LISTING", Path("no such file"))
-    assert set(doctor.cpu_flags()) <= set(doctor.CPU_FLAGS)
+    by_file = processors.cpu_flags()
+    monkeypatch.setattr(processors, "CPU_LISTING", Path("no such file"))
+    assert set(processors.cpu_flags()) <= set(processors.CPU_FLAGS)
     if {"avx2", "fma"} <= set(by_file):
-        assert {"avx2", "fma"} <= set(doctor.cpu_flags())
+        assert {"avx2", "fma"} <= set(processors.cpu_flags())

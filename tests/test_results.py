@@ -146,3 +146,13 @@ def test_table_shows_no_control_character() -> None:
     assert "\u202e" not in text
     assert "POSITIVE" in text
     assert "truncated" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "shown"), [(None, None), ("LIN", "LIN"), ("LOG", "LOG"), ("DISP", "DISP"), ("NOBODY^HAS", "other")]
+)
+def test_only_defined_terms_of_pixel_intensity_relationship_are_shown(found: str | None, shown: str | None) -> None:
+    row = to_row(make_prediction(tags=Tags(modality="DX", pixel_intensity_relationship=found)))
+    assert row["pixel_intensity_relationship"] == shown
+    _valid(row)
+    assert to_row(make_prediction(tags=None))["pixel_intensity_relationship"] is None

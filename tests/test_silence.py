@@ -23,7 +23,7 @@ def _trace(arguments: list[str], calls: str, tmp_path: Path) -> str:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("XDG_", "CXR_EDGE_"))}
     done = subprocess.run(
         ["strace", "-f", "-qq", "-e", f"trace={calls}", "-o", log, sys.executable, "-B", "-m", "cxr_edge", *arguments],
-        env={**environment, "HOME": str(home)},
+        env={**environment, "HOME": str(home), "CXR_EDGE_STATE": str(tmp_path / "out" / "state")},
         capture_output=True,
         text=True,
         check=False,
@@ -50,7 +50,7 @@ def test_no_file_but_the_named_outputs(tmp_path: Path) -> None:
     image.parent.mkdir()
     image.write_bytes(phantom_dicom())
     out = tmp_path / "out"
-    out.mkdir()
+    out.mkdir()  # holds the state folder, too
     arguments = ["classify", str(image), "--output", str(out / "rows.jsonl"), "--heatmap", str(out / "maps")]
     calls = _trace(arguments, "file", tmp_path)
     written = [line for line in calls.splitlines() if WRITING.search(line) and " = -1 " not in line]

@@ -13,9 +13,12 @@ import typer
 from typer.exceptions import TyperException
 
 from cxr_edge._version import __version__
+from cxr_edge.cli.bench import bench
 from cxr_edge.cli.classify import classify
 from cxr_edge.cli.console import occupy_closed_descriptors, out, say
+from cxr_edge.cli.evaluate import evaluate
 from cxr_edge.cli.inspect import demo, doctor, info
+from cxr_edge.cli.selftest import selftest
 from cxr_edge.errors import CxrEdgeError
 
 USAGE, INTERRUPTED = 2, 130
@@ -31,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (classify, info, doctor, demo):
+for command in (classify, evaluate, bench, info, doctor, selftest, demo):
     app.command()(command)
 
 

@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from cxr_edge.isolation.pool import Pool
 
 ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, UNWRITTEN, FAIL_ON_MATCHED = 0, 3, 4, 6, 10
-IMAGES_PER_PROCESS = 8  # fewer are decoded sooner than another process has started
 FORMAT_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv",
     ".json": "json",
@@ -145,8 +143,7 @@ def _start_isolation(images: int) -> "Pool | None":
     from cxr_edge.isolation.limits import IsolationLimits
     from cxr_edge.isolation.pool import Pool
 
-    # they import while this process does
-    return Pool(IsolationLimits(processes=min(available_threads(), ceil(images / IMAGES_PER_PROCESS))))
+    return Pool(IsolationLimits(processes=min(available_threads(), images)))  # it imports while this process does
 
 
 def _run(classifier: "Classifier", found: Found, destination: _Destination, studies: StudyCollector) -> _Tally:

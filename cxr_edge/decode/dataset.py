@@ -3,7 +3,7 @@
 import io
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cxr_edge.decode.limits import DecodeLimits
 from cxr_edge.decode.sniff import FileFormat
@@ -185,7 +185,7 @@ def _inflate_at_once(deflated: bytes, limits: DecodeLimits) -> bytes | None:
     import numpy as np
 
     most = min(limits.inflated_bytes, _DEFLATE_RATIO * len(deflated))
-    buffer = np.empty(most, np.uint8)  # the pages that are not written are never there
+    buffer: Any = np.empty(most, np.uint8)  # the pages that are not written are never there
     try:
         inflated = imagecodecs.deflate_decode(deflated, raw=True, out=memoryview(buffer))
     except Exception as error:  # noqa: BLE001 - whatever is wrong

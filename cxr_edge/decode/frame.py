@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cxr_edge.decode.codecs import CODECS, HTJ2K, JPEG_DCT, RLE
+from cxr_edge.decode.codecs import CODECS, JPEG_DCT, RLE
 from cxr_edge.decode.codestream import Codestream
 from cxr_edge.decode.image_pixel import ImagePixel
 
@@ -29,10 +29,6 @@ def decode_frame(frame: bytes, header: Codestream | None, image: ImagePixel) -> 
         return _shaped(_colour_jpeg(frame, header, image), image)
     if image.transfer_syntax == RLE:
         samples = _rle(frame, image)
-    elif image.transfer_syntax in HTJ2K:
-        from cxr_edge.decode.htj2k import decode_htj2k
-
-        samples = decode_htj2k(frame)
     else:
         import imagecodecs
 

@@ -1,10 +1,11 @@
-"""The decoding processes of one classifier: lent to one image at a time, replaced when they end."""
+"""The decoding processes of one classifier: lent to one image at a time, more when they are worth it, replaced."""
 
 import contextlib
 import queue
 import threading
 import weakref
 from collections.abc import Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, Self
 
 from cxr_edge.errors import EnvironmentUnusable
@@ -16,18 +17,19 @@ if TYPE_CHECKING:
     from cxr_edge.isolation.wire import Setup
 
 START_ATTEMPTS = 2  # the first may have met a moment without memory
+WORTH_A_START_SECONDS = 0.25  # what one costs; images that waited so long together would have been served by another
 
 
 class Pool:
-    """So many processes, started at once and without waiting for them: they import while the model is being loaded.
+    """Some processes. The first is started at once, without waiting for it: it imports while the model is loaded.
 
     Attributes:
         limits: what each may take.
-        processes: how many there are.
+        processes: how many there may be.
     """
 
     def __init__(self, limits: IsolationLimits) -> None:
-        """Start them.
+        """Start the first.
 
         Raises:
             EnvironmentUnusable: there is no interpreter to start.
@@ -37,11 +39,13 @@ class Pool:
         self._children: set[Child] = set()
         self._idle: queue.LifoQueue[Child | None] = queue.LifoQueue()  # None: one that has to be started
         weakref.finalize(self, _end_all, self._children)  # a forgotten pool leaves nothing behind
-        for _ in range(self.processes):
-            try:
-                self._idle.put(self._start())
-            except ChildFailedError:  # tried again, and told, when it is needed
-                self._idle.put(None)
+        self._lock = threading.Lock()
+        self._in_reserve = self.processes - 1
+        self._waited_seconds = 0.0  # by all images together, since the last process was added
+        try:
+            self._idle.put(self._start())
+        except ChildFailedError:  # tried again, and told, when it is needed
+            self._idle.put(None)
 
     def __enter__(self) -> Self:
         """Return the pool itself."""
@@ -58,7 +62,7 @@ class Pool:
         Raises:
             EnvironmentUnusable: no process can be started.
         """
-        child = self._idle.get()
+        child = self._next()
         try:
             child = self._ready(child, setup, given_up)
             yield child
@@ -71,6 +75,23 @@ class Pool:
     def close(self) -> None:
         """End all processes, the busy ones as well. They are started again if another image comes."""
         _end_all(self._children)
+
+    def _next(self) -> Child | None:
+        """An idle process; None for one to be started, because one is missing or waiting costs more by now."""
+        with self._lock:
+            patience = max(0.0, WORTH_A_START_SECONDS - self._waited_seconds) if self._in_reserve else None
+        began = perf_counter()
+        with contextlib.suppress(queue.Empty):
+            child = self._idle.get(timeout=patience)
+            with self._lock:
+                self._waited_seconds += perf_counter() - began
+            return child
+        with self._lock:
+            if self._in_reserve:
+                self._in_reserve -= 1
+                self._waited_seconds = 0.0
+                return None
+        return self._idle.get()
 
     def _ready(self, child: Child | None, setup: "Setup", given_up: threading.Event | None) -> Child:
         """`child` if it is fit, else a new one: what ended between two images is no image's fault.

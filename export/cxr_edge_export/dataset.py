@@ -1,7 +1,6 @@
 """Labelled folders of radiographs: which images, whose they are, and their tensors by the runtime's own road."""
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr_edge import labelled
 from cxr_edge.contract import Member, Rendering
 from cxr_edge.decode import decode
 from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = frozenset({".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-# Kermany et al. 2018: person1949_bacteria_4880.jpeg, IM-0117-0001.jpeg, NORMAL2-IM-0370-0001.jpeg
-_KERMANY_PATIENT = re.compile(r"(person\d+)_(?:bacteria|virus)_|((?:NORMAL\d*-)?IM-\d+)-\d")
 
 Progress = Callable[[str, int, int], None]
 
@@ -113,7 +111,7 @@ def draw_balanced(images: Sequence[LabelledImage], count: int, seed: int) -> tup
 
 def set_sha256(images: Iterable[LabelledImage]) -> str:
     """SHA-256 over the sorted SHA-256 of the files: which images, whatever their names and order."""
-    return hashlib.sha256("".join(sorted(image.sha256 for image in images)).encode()).hexdigest()
+    return labelled.set_sha256(image.sha256 for image in images)
 
 
 def tensors(
@@ -177,7 +175,6 @@ def _labelled(path: Path, labels: Sequence[str]) -> LabelledImage:
     if path.parent.name not in labels:
         message = f"a listed file lies in a folder {path.parent.name!r}, which is no class; need one of {list(labels)}"
         raise UsageError(message)
-    match = _KERMANY_PATIENT.match(path.name)
-    patient = (match[1] or match[2]) if match else path.name
+    patient = labelled.patient_of(path.name) or path.name
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return LabelledImage(path=path, label=labels.index(path.parent.name), patient=patient, sha256=digest)

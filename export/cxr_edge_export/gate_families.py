@@ -13,11 +13,11 @@ from cxr_edge.decode import decode
 from cxr_edge.engine import Engine
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.image_gate import ImageGate
+from cxr_edge.metrics import wilson_interval
 from cxr_edge.preprocess import preprocess
 from cxr_edge.types import Gate
 from cxr_edge_export import dataset
 from cxr_edge_export.features import FEATURES
-from cxr_edge_export.parity import wilson_interval
 from cxr_edge_export.recipe import Recipe
 from cxr_edge_export.strangers import synthetic_families
 

@@ -8,14 +8,11 @@ import numpy as np
 
 from cxr_edge.contract import Comparison, Flips, Limits, broken_limits
 from cxr_edge.errors import LimitBroken
-from cxr_edge.types import Interval, OperatingPoint
+from cxr_edge.metrics import auc_interval
+from cxr_edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
-BOOTSTRAP_SAMPLES = 2000
-BOOTSTRAP_SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,46 +33,6 @@ def scores(probabilities: "NDArray[np.float32]", labels: Sequence[str], positive
     columns = [labels.index(name) for name in positive_labels]
     summed = probabilities[:, columns].astype(np.float64).sum(axis=1)
     return Scores(probabilities=probabilities, positive=np.minimum(summed, 1.0))
-
-
-def auc(positive: "NDArray[np.bool_]", score: "NDArray[np.float64]") -> float:
-    """Area under the ROC curve, exact, ties counted half (the Mann-Whitney statistic).
-
-    Returns:
-        0..1; NaN where one of the classes is absent.
-    """
-    positives = int(positive.sum())
-    negatives = positive.size - positives
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2
-    rank_sum = float(mid_rank[inverse][positive].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def auc_interval(positive: "NDArray[np.bool_]", score: "NDArray[np.float64]") -> Interval:
-    """AUC with its 95 % percentile-bootstrap interval, resampling within each class."""
-    rng = np.random.Generator(np.random.PCG64(BOOTSTRAP_SEED))
-    yes, no = score[positive], score[~positive]
-    labels = np.arange(score.size) < yes.size
-    drawn = [
-        auc(labels, np.concatenate([rng.choice(yes, yes.size), rng.choice(no, no.size)]))
-        for _ in range(BOOTSTRAP_SAMPLES)
-    ]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    estimate = auc(positive, score)
-    return Interval(estimate=estimate, low=min(float(low), estimate), high=max(float(high), estimate))
-
-
-def wilson_interval(successes: int, trials: int) -> Interval:
-    """A share with its 95 % Wilson score interval (Wilson, JASA 1927); the whole range where nothing was tried."""
-    if trials == 0:
-        return Interval(estimate=0.0, low=0.0, high=1.0)
-    share, z2 = successes / trials, Z95 * Z95
-    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z95 / (1 + z2 / trials) * (share * (1 - share) / trials + z2 / (4 * trials * trials)) ** 0.5
-    return Interval(estimate=share, low=min(max(0.0, centre - half), share), high=max(min(1.0, centre + half), share))
 
 
 def compare(

@@ -1,0 +1,100 @@
+"""Whether what is faster still decides the same: accuracy and agreement on labelled images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cxr_edge.bench.candidates import Candidate
+from cxr_edge.bench.measure import Progress
+from cxr_edge.bench.percentiles import percentiles
+from cxr_edge.bench.report import Accuracy, Agreement, Excluded, Labelled
+from cxr_edge.errors import InputError, UsageError
+from cxr_edge.labelled import LabelledImage
+from cxr_edge.metrics import auc, count_at
+from cxr_edge.types import Prediction
+
+
+def measure_labelled(
+    candidates: Sequence[Candidate], images: Sequence[LabelledImage], progress: Progress[LabelledImage]
+) -> Labelled:
+    """Classify each image with each candidate in turn.
+
+    Args:
+        candidates: the model asked for; then, perhaps, its float form.
+        images: labelled with the contract's labels.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: not one image can be classified.
+    """
+    contract, point = candidates[0].classifier.contract, candidates[0].classifier.operating_point
+    results: list[list[Prediction]] = [[] for _ in candidates]
+    truth: list[bool] = []
+    excluded: list[Excluded] = []
+    for image in progress(images, "labelled images", len(images)):
+        try:
+            answers = [candidate.classifier.classify(image.path) for candidate in candidates]
+        except InputError as error:
+            excluded.append(Excluded(path=image.path, reason=error.reason.value, message=str(error)))
+            continue
+        truth.append(image.label in contract.positive_labels)
+        for found, answer in zip(results, answers, strict=True):
+            found.append(answer)
+    if not truth:
+        message = f"none of the {len(images)} labelled images can be classified"
+        raise UsageError(message)
+    positive = np.array(truth)
+    scores = [np.array([answer.score for answer in found]) for found in results]
+    return Labelled(
+        images=len(truth),
+        excluded=tuple(excluded),
+        operating_point=point,
+        accuracy=tuple(
+            _accuracy(candidate, found, positive, point.threshold)
+            for candidate, found in zip(candidates, results, strict=True)
+        ),
+        agreement=agreement(scores[0], scores[1], point.threshold) if len(scores) > 1 else None,
+    )
+
+
+def agreement(
+    asked: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
+    reference: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
+    threshold: float,
+) -> Agreement:
+    """Decisions on the same images.
+
+    Args:
+        asked: float64 [N], scores of the model asked for.
+        reference: float64 [N], scores of the float model.
+        threshold: at or above it a score is positive, for both.
+    """
+    before, after, difference = reference >= threshold, asked >= threshold, np.abs(asked - reference)
+    return Agreement(
+        same=int((before == after).sum()),
+        positive_to_negative=int((before & ~after).sum()),
+        negative_to_positive=int((~before & after).sum()),
+        score_difference_p50=float(np.median(difference)),
+        score_difference_max=float(difference.max()),
+    )
+
+
+def _accuracy(
+    candidate: Candidate,
+    found: Sequence[Prediction],
+    positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]",
+    threshold: float,
+) -> Accuracy:
+    score = np.array([answer.score for answer in found])
+    counts = count_at(threshold, positive, score)
+    area = auc(positive, score)
+    return Accuracy(
+        model=candidate.classifier.model,
+        scheme=candidate.scheme,
+        accuracy=counts.accuracy,
+        sensitivity=counts.sensitivity,
+        specificity=counts.specificity,
+        auc=area if area == area else None,  # noqa: PLR0124 - NaN where a class is absent
+        inference_ms=percentiles([answer.latency.inference_ms for answer in found]),
+        total_ms=percentiles([answer.latency.total_ms for answer in found]),
+    )

@@ -1,0 +1,173 @@
+"""`cxr-edge evaluate`."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxr_edge.cli.console import is_terminal, out, printable, say
+from cxr_edge.cli.inputs import STANDARD_INPUT, find_images
+from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
+from cxr_edge.errors import UsageError
+from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge.labelled import LabelledImage, class_folders, patient_of, read_csv
+from cxr_edge.types import GateMode, Prediction, Rejection
+
+if TYPE_CHECKING:
+    from cxr_edge.classifier import Classifier
+    from cxr_edge.evaluate import Report, Setting
+
+ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED = 0, 3, 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """Files to write; None: not wanted."""
+
+    html: Path | None
+    json: Path | None
+    overlay: Path | None
+    overwrite: bool
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(path for path in (self.html, self.json, self.overlay) if path is not None)
+
+    def check(self) -> None:
+        """Say before long work what could not be written after it."""
+        for path in self.paths:
+            refuse_existing(path, overwrite=self.overwrite)
+        if len({path.resolve() for path in self.paths}) != len(self.paths):
+            message = "--report, --json and --overlay name the same file twice"
+            raise UsageError(message)
+
+
+def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER|CSV", help="One sub-folder per class; or columns path,label[,patient].")
+    ],
+    *,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a self-contained HTML report.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON; - for standard output.")
+    ] = None,
+    choose_threshold: Annotated[
+        str | None,
+        typer.Option(
+            "--choose-threshold",
+            metavar="RULE",
+            help="Propose an operating point: sensitivity>=0.98 or specificity>=0.9.",
+        ),
+    ] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option("--overlay", metavar="FILE", help="Write the proposed operating point as an overlay file."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    description: Annotated[
+        str | None,
+        typer.Option("--description", metavar="TEXT", help="What these images are; default: the source's name."),
+    ] = None,
+    no_identifiers: Annotated[
+        bool, typer.Option("--no-identifiers", help="Leave paths and patients out of the reports.")
+    ] = False,
+    model: ModelOption = None,
+    operating_point: Annotated[
+        str | None, typer.Option("--operating-point", help="A name from `cxr-edge info`.", show_default=False)
+    ] = None,
+    provider: ProviderOption = "auto",
+    threads: ThreadsOption = None,
+    gate: Annotated[
+        GateMode, typer.Option("--gate", help="What to do with images outside the intended use.")
+    ] = "strict",
+) -> None:
+    """Measure a model on labelled images.
+
+    Sensitivity, specificity, AUC, calibration with 95 % intervals, by image and by patient; every misread image.
+    """
+    outputs = _Outputs(report, None if json_file == Path(STANDARD_INPUT) else json_file, overlay, overwrite)
+    outputs.check()
+    if overlay is not None and choose_threshold is None:
+        message = "--overlay needs --choose-threshold: it writes the operating point that was proposed"
+        raise UsageError(message)
+    from cxr_edge.classifier import load  # after the cheap checks: it brings numpy and the engine
+    from cxr_edge.evaluate import Setting, parse_wish
+    from cxr_edge.isolation.limits import IsolationLimits
+
+    setting = Setting(
+        description=printable(description or source.resolve().name or str(source)),
+        gate=gate,
+        root=source if source.is_dir() else source.parent,
+        identifiers=not no_identifiers,
+        wish=None if choose_threshold is None else parse_wish(choose_threshold),
+    )
+    with load(
+        model,
+        provider=provider,
+        threads=threads,
+        gate=gate,
+        operating_point=operating_point,
+        isolation=IsolationLimits(),
+    ) as classifier:
+        for note in classifier.notices:
+            say(note.message)
+        images = _find(source, classifier.contract.labels, outputs.paths)
+        if not images:
+            say("no image was found")
+            raise typer.Exit(NONE_CLASSIFIED)
+        found = _evaluate(classifier, images, setting)
+    _write(found, outputs, to_standard_output=json_file == Path(STANDARD_INPUT))
+    if setting.wish is not None and found.proposal is None:
+        message = f"no operating point with {choose_threshold} can be proposed; the warnings say why"
+        raise UsageError(message)
+    if not found.data.classified:
+        raise typer.Exit(NONE_CLASSIFIED)
+    raise typer.Exit(SOME_REJECTED if found.data.rejected else ALL_CLASSIFIED)
+
+
+def _find(source: Path, labels: tuple[str, ...], outputs: tuple[Path, ...]) -> tuple[LabelledImage, ...]:
+    if not source.is_dir():
+        return read_csv(source, labels)
+    images: list[LabelledImage] = []
+    for label, folder in class_folders(source, labels).items():
+        found = find_images([folder], recursive=True, outputs=outputs)
+        for notice in found.notices:
+            say(f"{label}: {notice}")
+        images += [LabelledImage(path, label, patient_of(Path(path).name)) for path in found.paths]
+    return tuple(images)
+
+
+def _evaluate(classifier: "Classifier", images: tuple[LabelledImage, ...], setting: "Setting") -> "Report":
+    from cxr_edge.evaluate import collect, evaluate
+
+    return evaluate(classifier, collect(classifier, images, _progress), setting)
+
+
+def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> None:
+    from cxr_edge.evaluate import overlay_of, report_to_html, report_to_json, report_to_text
+    from cxr_edge.overlay import overlay_to_json
+
+    doubts = () if report.proposal is None else report.proposal.warnings
+    for warning in (*report.warnings, *doubts):
+        say(f"warning: {warning}")
+    if outputs.html is not None:
+        write_atomically(outputs.html, report_to_html(report), overwrite=outputs.overwrite)
+    if outputs.json is not None:
+        write_atomically(outputs.json, report_to_json(report), overwrite=outputs.overwrite)
+    if outputs.overlay is not None and report.proposal is not None:
+        write_atomically(outputs.overlay, overlay_to_json(overlay_of(report)), overwrite=outputs.overwrite)
+    out(report_to_json(report).decode() if to_standard_output else report_to_text(report))
+
+
+def _progress(results: Iterable[Prediction | Rejection], total: int) -> Iterable[Prediction | Rejection]:
+    if not is_terminal(sys.stderr):
+        return results
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(results, "evaluating", total=total, console=Console(stderr=True), transient=True)

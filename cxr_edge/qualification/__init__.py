@@ -1,0 +1,1 @@
+"""Whether a model decides on this machine as it did where it was exported."""
