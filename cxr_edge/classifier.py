@@ -21,6 +21,7 @@ from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.isolation.pool import Pool
 from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
+from cxr_edge.overlay import read_overlay, site_operating_point
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
@@ -38,7 +39,7 @@ def load(
     provider: str = "auto",
     threads: int | None = None,
     gate: GateMode = "strict",
-    operating_point: str | None = None,
+    operating_point: str | Path | None = None,
     isolation: IsolationLimits | Pool | None = None,
 ) -> "Classifier":
     """Load a model, ready to classify.
@@ -50,7 +51,8 @@ def load(
         threads: inference threads; None: the CPUs of this process, at most 4.
         gate: `strict` rejects what the gate refuses; `warn` classifies it, the status stays `refused`; `off` asks
             nothing, the status is `unknown`.
-        operating_point: a name from the contract; None for its default.
+        operating_point: a name from the contract, or a site's own file from `cxr-edge evaluate --overlay`; None for
+            the contract's default.
         isolation: decode in processes of their own, within these limits, so that a decoder's crash or hang costs one
             image; None: decode in this process. The processes run until `Classifier.close`. A `Pool` started earlier
             is taken over.
@@ -59,7 +61,7 @@ def load(
         ModelError, ContractError: the model file cannot be used.
         ProviderError: the provider is not to be had.
         EnvironmentUnusable: onnxruntime does not load, or isolation finds no Python interpreter to start.
-        UsageError: an unknown operating point, gate mode or number of threads.
+        UsageError: an unknown operating point, gate mode or number of threads; an overlay of another model.
     """
     # reading and hashing leave the interpreter free: onnxruntime is imported meanwhile
     threading.Thread(target=preload, name="cxr-edge-preload").start()  # no daemon: one would abort in C++ at exit
@@ -91,7 +93,7 @@ class Classifier:
         provider: str = "auto",
         threads: int | None = None,
         gate: GateMode = "strict",
-        operating_point: str | None = None,
+        operating_point: str | Path | None = None,
         isolation: IsolationLimits | Pool | None = None,
     ) -> None:
         """Create the session, check the contract against the graph, replay the golden cases; errors as in `load`."""
@@ -105,7 +107,7 @@ class Classifier:
             "provider": provider,
             "threads": threads,
             "gate": gate,
-            "operating_point": operating_point,
+            "operating_point": operating_point.resolve() if isinstance(operating_point, Path) else operating_point,
             "isolation": isolation.limits if isinstance(isolation, Pool) else isolation,
         }
         self._path = model.path.resolve()  # a copy may be unpickled elsewhere
@@ -119,7 +121,7 @@ class Classifier:
         self._fallback = () if opened.fallback is None else (opened.fallback,)
         self.contract: Contract = opened.contract
         self._image_gate = ImageGate(self.contract.gate, gate)
-        self.operating_point = _operating_point(self.contract, operating_point)
+        self.operating_point = _operating_point(self.contract, operating_point, model.sha256)
         identity = self.contract.identity
         self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=opened.file.sha256)
         self.execution_provider = self._engine.execution_provider
@@ -278,13 +280,16 @@ def _reload(path: Path, sha256: str, options: dict[str, object]) -> Classifier:
     return Classifier(model, **options)  # type: ignore[arg-type]  # the dict that __init__ kept
 
 
-def _operating_point(contract: Contract, name: str | None) -> OperatingPoint:
-    wanted = name or contract.default_operating_point
+def _operating_point(contract: Contract, wanted: str | Path | None, sha256: str) -> OperatingPoint:
+    """The one named, or the site's own in an overlay file; `sha256` of the model file that was asked for."""
+    name = contract.default_operating_point if wanted is None else str(wanted)
     for point in contract.operating_points:
-        if point.name == wanted:
+        if point.name == name:
             return point
+    if isinstance(wanted, Path) or Path(name).is_file():
+        return site_operating_point(read_overlay(Path(name)), contract, sha256)
     known = ", ".join(point.name for point in contract.operating_points)
-    message = f"the model has no operating point {wanted!r}; it has {known}"
+    message = f"the model has no operating point {name!r}, nor is that a file; it has {known}"
     raise UsageError(message)
 
 

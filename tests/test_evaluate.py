@@ -34,6 +34,7 @@ from cxr_edge.evaluate import (
     report_to_text,
 )
 from cxr_edge.labelled import LabelledImage, class_folders, patient_of, read_csv, set_sha256
+from cxr_edge.metrics import auc_interval
 from cxr_edge.overlay import overlay_from_json, overlay_to_json
 
 LABELS = ("NORMAL", "PNEUMONIA")
@@ -212,6 +213,35 @@ def test_no_image(tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert not (tmp_path / "r.json").exists()
 
 
+def _cases(rows: list[tuple[str, str, float]], patients: list[str] | None = None) -> tuple[Case, ...]:
+    """Cases from (true label, given label, score)."""
+    return tuple(
+        Case(
+            path=f"{place}.png",
+            content_sha256=f"{place}",
+            patient=None if patients is None else patients[place],
+            label=label,
+            given=given,
+            score=score,
+            gate="ok",
+        )
+        for place, (label, given, score) in enumerate(rows)
+    )
+
+
+def test_intervals_by_image_draw_whole_patients(classifier: Classifier) -> None:
+    rng = np.random.Generator(np.random.PCG64(5))
+    truth, score = rng.random(60) < 0.5, rng.random(60)
+    rows = [(LABELS[int(t)], LABELS[int(s >= 0.5)], float(s)) for t, s in zip(truth, score, strict=True)]
+    groups = np.arange(60) % 20
+    known = evaluate(classifier, Collected(_cases(rows, [str(group) for group in groups]), ()), SETTING)
+    unknown = evaluate(classifier, Collected(_cases(rows), ()), SETTING)
+    assert known.images.auc == auc_interval(truth, score, groups)
+    assert unknown.images.auc == auc_interval(truth, score)
+    assert known.images.auc != unknown.images.auc
+    assert known.images.sensitivity == unknown.images.sensitivity
+
+
 def test_three_labels(classifier: Classifier) -> None:
     contract = make_contract(labels=("NORMAL", "BACTERIAL", "VIRAL"), positive_labels=("BACTERIAL", "VIRAL"))
     three: Any = SimpleNamespace(
@@ -221,11 +251,7 @@ def test_three_labels(classifier: Classifier) -> None:
         execution_provider=classifier.execution_provider,
     )
     rows = [("NORMAL", "NORMAL", 0.1), ("BACTERIAL", "VIRAL", 0.9), ("VIRAL", "VIRAL", 0.95), ("VIRAL", "NORMAL", 0.2)]
-    cases = tuple(
-        Case(path=f"{n}.png", content_sha256=f"{n}", patient=None, label=label, given=given, score=score, gate="ok")
-        for n, (label, given, score) in enumerate(rows)
-    )
-    report = evaluate(three, Collected(cases, ()), SETTING)
+    report = evaluate(three, Collected(_cases(rows), ()), SETTING)
     _checked_json(report_to_json(report))
     assert report.by_label.confusion == ((1, 0, 0), (0, 0, 1), (1, 0, 1))
     assert report.images.sensitivity is not None

@@ -1,14 +1,18 @@
 """A site's own operating point: bound to one model, refused when it says anything else."""
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from contracts import DIGEST, POINT, make_contract
+from tiny_models import tiny_model, tiny_score
 
+import cxr_edge
 from cxr_edge.errors import UsageError
 from cxr_edge.overlay import (
     OverlayImages,
@@ -116,3 +120,34 @@ def test_a_point_that_no_overlay_may_hold() -> None:
             OverlayImages(positives=3, negatives=4, rejected=0, sha256=DIGEST),
             "2026-01-01T00:00:00Z",
         )
+
+
+def _overlay_for(model: Path, folder: Path) -> Path:
+    classifier = cxr_edge.load(model)
+    images = OverlayImages(positives=3, negatives=4, rejected=0, sha256=DIGEST)
+    overlay = make_overlay(SITE, classifier.model, images, "2026-01-01T00:00:00Z", ())
+    file = folder / "site.json"
+    file.write_bytes(overlay_to_json(overlay))
+    return file
+
+
+@pytest.mark.parametrize("form", [str, Path])
+def test_a_classifier_decides_at_the_sites_own_point(tmp_path: Path, form: Any) -> None:
+    model = tiny_model(tmp_path)
+    gray = np.full((224, 224), 120, np.uint8)  # between the site's threshold and the default one
+    assert 0.3 < tiny_score(gray) < 0.5
+    site = cxr_edge.load(model, operating_point=form(_overlay_for(model, tmp_path)))
+    assert site.classify(gray).positive
+    assert site.classify(gray).operating_point == SITE
+    assert pickle.loads(pickle.dumps(site)).operating_point == SITE  # noqa: S301 - our own
+    assert not cxr_edge.load(model).classify(gray).positive
+
+
+def test_an_overlay_of_another_file_is_refused(tmp_path: Path) -> None:
+    overlay = _overlay_for(tiny_model(tmp_path), tmp_path)
+    with pytest.raises(UsageError):
+        cxr_edge.load(operating_point=overlay)
+    with pytest.raises(UsageError, match="nor is that a file"):
+        cxr_edge.load(operating_point="no such point")
+    with pytest.raises(UsageError, match="overlay"):
+        cxr_edge.load(operating_point=tmp_path / "absent.json")

@@ -9,9 +9,9 @@ from cxr_edge.bench.report import Figures, Percentiles, Report, scheme_name
 
 Style = Literal["first", "second", "whisker", "grid", "text", "tick"]
 STAGES = ("read", "decode", "preprocess", "inference", "total")
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 210, 110, 44, 40  # margins, in the drawing's own units
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 800, 250, 120, 44, 40  # margins, in the drawing's own units
 ROW, BAR, GAP = 22, 14, 10  # a bar's place, its height, the space between groups
-TICKS = 5
+TICKS = 5  # at most, besides 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,9 @@ def _style(one: Figures, report: Report) -> Style:
 
 def _bar_chart(title: str, groups: Sequence[Sequence[_Bar]]) -> Drawing:
     bars = [bar for group in groups for bar in group]
-    step = _step(max(max((bar.value, *bar.whiskers)) for bar in bars))
-    ticks = [step * index for index in range(TICKS + 1)]
+    largest = max(max((bar.value, *bar.whiskers)) for bar in bars)
+    step = _step(largest)
+    ticks = [step * index for index in range(math.ceil(largest / step) + 1)]
     scale = (WIDTH - LEFT - RIGHT) / ticks[-1]
     bottom = TOP + ROW * len(bars) + GAP * (len(groups) - 1)
     shapes: list[Rectangle | Line | Label] = [Label(0, 18, title, "start", "text")]

@@ -20,7 +20,7 @@ from cxr_edge.types import Latency, Prediction
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
 STAGES = ("read", "decode", "preprocess", "inference", "total")
-SESSIONS = 3  # created of each candidate
+RUNS = 3  # over many images, and sessions created, of each candidate
 LEAST_BATCHES = 5
 
 
@@ -62,16 +62,16 @@ def stages(latencies: Sequence[Latency]) -> Stages:
 
 
 def many(candidates: Sequence[Candidate], paths: Sequence[str], images: int, progress: Progress[int]) -> list[float]:
-    """Images per second of each candidate's `classify_many`, the best of three runs over `images` files in turn."""
+    """Images per second of each candidate's `classify_many`: the median of three runs over `images` files in turn."""
     files = list(itertools.islice(itertools.cycle(paths), images))
-    best = [float("inf")] * len(candidates)
-    for number in progress(range(3), "many images", 3):
+    times: list[list[float]] = [[] for _ in candidates]
+    for number in progress(range(RUNS), "many images", RUNS):
         for index in _turned(len(candidates), number):
             started = perf_counter()
             for _ in candidates[index].classifier.classify_many(files):
                 pass
-            best[index] = min(best[index], perf_counter() - started)
-    return [images / seconds for seconds in best]
+            times[index].append(perf_counter() - started)
+    return [images / median(seconds) for seconds in times]
 
 
 def sessions(
@@ -80,7 +80,7 @@ def sessions(
     """An engine for each candidate, and the median milliseconds that creating one took."""
     times: list[list[float]] = [[] for _ in candidates]
     engines: dict[int, Engine] = {}
-    for number in progress(range(SESSIONS), "session creation", SESSIONS):
+    for number in progress(range(RUNS), "session creation", RUNS):
         for index in _turned(len(candidates), number):
             engines.pop(index, None)  # two of one candidate at a time would double its memory
             started = perf_counter()

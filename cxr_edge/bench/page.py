@@ -80,5 +80,5 @@ def _methods() -> Iterator[str]:
         "measurements. Files are read from a warm cache; decoding runs in the same process."
     )
     yield "Inference images per second: batch size over the median time of a batch of ready tensors."
-    yield "Files per second: classify_many, decoding overlapped with inference, the best of three runs."
+    yield "Files per second: classify_many, decoding overlapped with inference, the median of three runs."
     yield "Session: median of three creations, from the model's bytes; onnxruntime was imported before."

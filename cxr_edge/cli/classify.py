@@ -11,7 +11,12 @@ import typer
 
 from cxr_edge.cli.console import is_terminal, out, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, Found, find_images, open_image
-from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
+from cxr_edge.cli.options import (
+    ModelOption,
+    OperatingPointOption,
+    ProviderOption,
+    ThreadsOption,
+)
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import atomic_writer, refuse_existing, write_atomically
 from cxr_edge.processors import available_threads
@@ -85,9 +90,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
         Path | None, typer.Option("--heatmap", metavar="FOLDER", help="Write a PNG per image, named by its SHA-256.")
     ] = None,
     model: ModelOption = None,
-    operating_point: Annotated[
-        str | None, typer.Option("--operating-point", help="A name from `cxr-edge info`.", show_default=False)
-    ] = None,
+    operating_point: OperatingPointOption = None,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     gate: Annotated[

@@ -1,5 +1,6 @@
 """`cxr-edge evaluate`."""
 
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +11,12 @@ import typer
 
 from cxr_edge.cli.console import is_terminal, out, printable, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, find_images
-from cxr_edge.cli.options import ModelOption, ProviderOption, ThreadsOption
+from cxr_edge.cli.options import (
+    ModelOption,
+    OperatingPointOption,
+    ProviderOption,
+    ThreadsOption,
+)
 from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing, write_atomically
 from cxr_edge.labelled import LabelledImage, class_folders, patient_of, read_csv
@@ -77,9 +83,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
         bool, typer.Option("--no-identifiers", help="Leave paths and patients out of the reports.")
     ] = False,
     model: ModelOption = None,
-    operating_point: Annotated[
-        str | None, typer.Option("--operating-point", help="A name from `cxr-edge info`.", show_default=False)
-    ] = None,
+    operating_point: OperatingPointOption = None,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
     gate: Annotated[
@@ -102,7 +106,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     setting = Setting(
         description=printable(description or source.resolve().name or str(source)),
         gate=gate,
-        root=source if source.is_dir() else source.parent,
+        root=source if _is_folder(source) else source.parent,
         identifiers=not no_identifiers,
         wish=None if choose_threshold is None else parse_wish(choose_threshold),
     )
@@ -131,7 +135,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
 
 
 def _find(source: Path, labels: tuple[str, ...], outputs: tuple[Path, ...]) -> tuple[LabelledImage, ...]:
-    if not source.is_dir():
+    if not _is_folder(source):
         return read_csv(source, labels)
     images: list[LabelledImage] = []
     for label, folder in class_folders(source, labels).items():
@@ -140,6 +144,10 @@ def _find(source: Path, labels: tuple[str, ...], outputs: tuple[Path, ...]) -> t
             say(f"{label}: {notice}")
         images += [LabelledImage(path, label, patient_of(Path(path).name)) for path in found.paths]
     return tuple(images)
+
+
+def _is_folder(source: Path) -> bool:
+    return os.path.isdir(source)  # noqa: PTH112 - Path.is_dir may raise
 
 
 def _evaluate(classifier: "Classifier", images: tuple[LabelledImage, ...], setting: "Setting") -> "Report":

@@ -17,3 +17,12 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, max=256, help="Inference threads (default: this process's CPUs, at most 4)."),
 ]
+OperatingPointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--operating-point",
+        metavar="NAME|FILE",
+        help="A name from `cxr-edge info`, or a site's own from evaluate --overlay.",
+        show_default=False,
+    ),
+]

@@ -178,7 +178,8 @@ def _thresholds(report: Report) -> Iterator[str]:
 
 
 def _threshold(row: ThresholdRow, report: Report) -> tuple[str, ...]:
-    mark = " (in force)" if row.name == report.operating_point.name else ""
+    point = report.operating_point
+    mark = " (in force)" if (row.name, row.threshold) == (point.name, point.threshold) else ""
     name = f"{row.threshold:.2f}" if row.name is None else f"{row.threshold:.4f}\n{row.name}{mark}"
     shares = (row.sensitivity, row.specificity, row.positive_predictive_value, row.negative_predictive_value)
     counts = (f"{row.counts.false_negative:,}", f"{row.counts.false_positive:,}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cxr_edge.evaluate.report import BinaryFigures, Report
+from cxr_edge.evaluate.report import BinaryFigures, Case, RejectedCase, Report
 from cxr_edge.evaluate.words import bare, number, percent, visible
 
 MAX_LISTED = 20
@@ -33,13 +33,15 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  sensitivity {percent(proposed.sensitivity)}"
         yield f"  specificity {percent(proposed.specificity)}"
         yield ""
-    misread = [f"{case.path or case.content_sha256}: {case.label} read as {case.given}, score {case.score:.4f}"
+    misread = [f"{_name(case)}: {case.label} read as {case.given}, score {case.score:.4f}"
                for case in report.misread]  # fmt: skip
     yield from _some("misread images", misread)
-    yield from _some(
-        "rejected images", [f"{c.path or c.content_sha256}: {c.reason}: {c.message}" for c in report.rejected]
-    )
+    yield from _some("rejected images", [f"{_name(c)}: {c.reason}: {c.message}" for c in report.rejected])
     yield f"Model {report.model.name} {report.model.version}, SHA-256 {report.model.sha256}. Not a medical device."
+
+
+def _name(case: Case | RejectedCase) -> str:
+    return case.path or case.content_sha256 or "not known"
 
 
 def _binary(figures: BinaryFigures, title: str) -> Iterator[str]:

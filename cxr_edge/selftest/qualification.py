@@ -77,17 +77,13 @@ def qualify_installation(model: str | Path | None = None, *, provider: str = "au
 
 def _model_file(file: ModelFile) -> Check:
     """One that no released digest speaks of passes, and says so: a site may have exported it itself."""
-    found = (
-        "is the released one" if file.pinned else "not vouched for: no released SHA-256 stands beside it"
-    )
+    found = "is the released one" if file.pinned else "not vouched for: no released SHA-256 stands beside it"
     return Check("SHA-256 of the model file", passed=True, found=found)
 
 
 def _arithmetic() -> Check:
     matches = pillow_arithmetic_matches()
-    found = (
-        "the installed Pillow's" if matches else "the package's own, slower: this Pillow computes otherwise"
-    )
+    found = "the installed Pillow's" if matches else "the package's own, slower: this Pillow computes otherwise"
     return Check("resize arithmetic", passed=True, found=found)
 
 
