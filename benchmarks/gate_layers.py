@@ -45,10 +45,7 @@ def main() -> None:
     rows = []
     for layer in options.layers:
         network = load_onnx(content)
-        for output in [output for output in network.graph.output if output.name == features.FEATURES]:
-            network.graph.output.remove(output)
-        for node in [node for node in network.graph.node if node.name.startswith("tail/features")]:
-            network.graph.node.remove(node)
+        features.remove_features(network)
         features.add_pooled_layer(network, layer)
         engine = Engine(network.SerializeToString(), provider="cpu")
         found = {name: _run(engine, tensors, contract) for name, tensors in groups.items()}

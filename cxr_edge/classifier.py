@@ -100,6 +100,9 @@ class Classifier:
         if gate not in ("strict", "warn", "off"):
             message = f"unknown gate mode {gate!r}; known: strict, warn, off"
             raise UsageError(message)
+        if isolation is not None and not isinstance(isolation, IsolationLimits | Pool):
+            message = f"isolation is {isolation!r}; need cxr_edge.IsolationLimits()"
+            raise UsageError(message)
         if threads is not None and threads < 1:
             message = f"threads is {threads}; at least 1 is needed"
             raise UsageError(message)

@@ -49,6 +49,9 @@ _SHOWN_BODY_PARTS: Final = frozenset(  # PS3.16 annex L
 _SHOWN_SPECIES: Final = frozenset(
     ("CODED SPECIES", "CANIS LUPUS FAMILIARIS", "FELIS CATUS", "EQUUS CABALLUS", "BOS TAURUS", "OVIS ARIES")
 ) | frozenset("CANINE FELINE EQUINE BOVINE OVINE CAPRINE PORCINE AVIAN MURINE DOG CAT HORSE".split())  # noqa: SIM905
+_OF_THE_IMAGE: Final = frozenset(
+    reason.value for reason in (Reason.GATE_OUT_OF_DISTRIBUTION, Reason.GATE_POLARITY, Reason.GATE_ORIENTATION)
+)
 _Finding = tuple[GateStatus, Note]
 
 
@@ -67,7 +70,8 @@ def check_gate(radiograph: Radiograph, intended_use: IntendedUse, mode: GateMode
     if mode == "off":
         return Gate("unknown", (Note("gate_off", "the gate is switched off; nothing was checked"),))
     if radiograph.tags is None:
-        return Gate("unknown", (Note("no_tags", "the file carries no DICOM tags; what it shows was not checked"),))
+        note = Note("no_tags", "the file carries no DICOM tags; nothing but the image itself was checked")
+        return Gate("unknown", (note,))
     findings = list(_findings(radiograph.tags, intended_use))
     statuses = {status for status, _ in findings}
     worst: GateStatus = "refused" if "refused" in statuses else "warn" if "warn" in statuses else "ok"
@@ -75,7 +79,10 @@ def check_gate(radiograph: Radiograph, intended_use: IntendedUse, mode: GateMode
 
 
 def refusal(source: Source, gate: Gate, latency: Latency) -> Rejection:
-    """What becomes of an image whose gate status is `refused`; the reason is the first note that refuses.
+    """What becomes of an image whose gate status is `refused`: the first refusing note gives the reason.
+
+    What the image itself gave away is said in full: an inverted radiograph is unlike those of training, too, and the
+    second finding tells what to do about it.
 
     Args:
         source: of the image.
@@ -83,8 +90,10 @@ def refusal(source: Source, gate: Gate, latency: Latency) -> Rejection:
         latency: until here.
     """
     codes = {reason.value for reason in Reason}
-    note = next(note for note in gate.reasons if note.code in codes)
-    return Rejection(source=source, reason=Reason(note.code), message=note.message, gate=gate, latency=latency)
+    first = next(note for note in gate.reasons if note.code in codes)
+    notes = [note for note in gate.reasons if note.code in _OF_THE_IMAGE] if first.code in _OF_THE_IMAGE else [first]
+    message = "; ".join(note.message for note in notes)
+    return Rejection(source=source, reason=Reason(first.code), message=message, gate=gate, latency=latency)
 
 
 def _findings(tags: Tags, use: IntendedUse) -> Iterable[_Finding]:

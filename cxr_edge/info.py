@@ -110,11 +110,14 @@ def _image_gate(gate: GatePolicy) -> Iterator[Section]:
     if layout is not None:
         words = f"correlation with the mean training image below {layout.minimum_correlation:g}"
         rows.append(("inverted", words))
-        words = f"correlation with its flipped mean larger by {layout.upside_down_margin:g}"
-        rows.append(("upside down", words))
+        limit_words = f"below {layout.minimum_upright:.3g} on the axis from flipped to upright"
+        rows.append(("upside down", f"{limit_words}, false alarms {layout.false_alarm_rate:g}"))
     yield "image gate", rows
     refused = [
-        (f"{family.name} ({_ROLES[family.role]})", f"{_figure(family.refused)} of {family.images:,}")
+        (
+            f"{family.name} ({_ROLES[family.role]})",
+            f"{round(family.refused.estimate * family.images):,} of {family.images:,}: {_figure(family.refused)}",
+        )
         for family in limit.families
     ]
     yield "refused by the image gate, tags removed", refused

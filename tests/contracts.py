@@ -86,14 +86,18 @@ def make_layout(template: NDArray[np.float64] | None = None) -> Layout:
     """A layout whose template is bright above and dark below, unless another is given."""
     if template is None:
         template = np.repeat(np.linspace(1, -1, LAYOUT_SIDE)[:, None], LAYOUT_SIDE, axis=1)
-    centred = template - template.mean()
-    values = (centred / np.linalg.norm(centred)).astype("<f4")
+    odd = template - template[::-1]
+    encoded = [
+        base64.b64encode(((part - part.mean()) / np.linalg.norm(part - part.mean())).astype("<f4").tobytes()).decode()
+        for part in (template, odd)
+    ]
     return Layout(
-        template=base64.b64encode(values.tobytes()).decode(),
+        template=encoded[0],
         minimum_correlation=0.0,
-        upside_down_margin=0.1,
+        upright=encoded[1],
+        minimum_upright=-0.05,
+        false_alarm_rate=0.002,
         images=10,
-        training_refused=0.0,
     )
 
 

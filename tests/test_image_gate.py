@@ -19,7 +19,7 @@ from cxr_edge.types import Gate, GateMode, Note, Tags
 
 LAYOUT = make_layout()
 UPRIGHT = np.repeat(np.linspace(200, 50, 224).astype(np.uint8)[:, None], 224, axis=1)  # as LAYOUT: bright above
-NEAR, FAR = np.zeros(3, np.float32), np.full(3, 2, np.float32)
+NEAR, FAR, FURTHER = np.zeros(3, np.float32), np.full(3, 0.9, np.float32), np.full(3, 2, np.float32)
 CHEST = Tags(modality="DX", view_position="PA", body_part_examined="CHEST")
 NO_TAGS = Gate("unknown", (Note("no_tags", "none"),))
 
@@ -52,7 +52,7 @@ def test_a_familiar_image_keeps_the_status_of_its_tags() -> None:
 def test_an_unfamiliar_image_without_tags_is_refused() -> None:
     judged = gate().judge(NO_TAGS, None, UPRIGHT, FAR)
     assert (judged.status, codes(judged)) == ("refused", ["gate_out_of_distribution", "no_tags"])
-    assert judged.distance == pytest.approx(12**0.5)
+    assert judged.distance == pytest.approx(0.9 * 3**0.5)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,11 @@ def test_a_body_part_that_is_affirmed_turns_refusal_into_warning(tags: Tags, by_
     judged = gate().judge(by_tags, tags, UPRIGHT, FAR)
     assert judged.status == status
     assert "gate_out_of_distribution" in codes(judged)
+
+
+def test_no_tag_is_believed_about_an_image_that_is_far_away() -> None:
+    judged = gate().judge(Gate("ok"), CHEST, UPRIGHT, FURTHER)
+    assert (judged.status, codes(judged)) == ("refused", ["gate_out_of_distribution"])
 
 
 def test_what_the_tags_refused_stays_the_first_reason() -> None:

@@ -1,6 +1,7 @@
 """A model proves itself on this machine before it answers; a sabotaged one never does."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -115,12 +116,32 @@ def test_another_machine_or_library_is_tested_again(
     assert len(replays) == 2
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"passed": true, "fingerprint": {}}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"passed": true, "fingerprint": {}}', "[" * 60_000, " " * 70_000])
 def test_a_damaged_record_is_not_believed(tmp_path: Path, state: Path, replays: list[str], content: str) -> None:
     model = tiny_model(tmp_path)
     cxr_edge.load(model)
     (kept,) = (state / "selftest").iterdir()
     kept.write_text(content, encoding="utf-8")
+    cxr_edge.load(model)
+    assert len(replays) == 2
+
+
+def test_a_record_of_a_failure_is_no_pass(tmp_path: Path, state: Path, replays: list[str]) -> None:
+    model = tiny_model(tmp_path)
+    cxr_edge.load(model)
+    (kept,) = (state / "selftest").iterdir()
+    kept.write_text(kept.read_text(encoding="utf-8").replace("true", "false"), encoding="utf-8")
+    cxr_edge.load(model)
+    assert len(replays) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_in_the_records_place_is_not_read(tmp_path: Path, state: Path, replays: list[str]) -> None:
+    model = tiny_model(tmp_path)
+    cxr_edge.load(model)
+    (kept,) = (state / "selftest").iterdir()
+    kept.unlink()
+    os.mkfifo(kept)
     cxr_edge.load(model)
     assert len(replays) == 2
 
@@ -247,7 +268,24 @@ def test_another_model_does_not_stand_in(tmp_path: Path, state: Path) -> None:
     bad = quantized(good, tmp_path / "site" / "model.onnx", scramble_kernel_sign)
     other = replace(make_contract().identity, name="another-model")
     sabotage(good, bad.with_name("model-float.onnx"), rewrite(identity=other))
-    with pytest.raises(cxr_edge.ContractError, match="another-model"):
+    with pytest.raises(cxr_edge.ModelError, match="another-model"):
+        cxr_edge.load(bad, provider="cpu")
+
+
+def test_an_int8_file_does_not_stand_in_as_float(tmp_path: Path, state: Path) -> None:
+    del state
+    good = tiny_model(tmp_path)
+    bad = quantized(good, tmp_path / "site" / "model.onnx", scramble_kernel_sign)
+    quantized(good, bad.with_name("model-float.onnx"))
+    with pytest.raises(cxr_edge.ModelError, match="is not the float form"):
+        cxr_edge.load(bad, provider="cpu")
+
+
+def test_a_broken_float_model_does_not_hide_what_failed_first(tmp_path: Path, state: Path) -> None:
+    del state
+    bad = quantized(tiny_model(tmp_path), tmp_path / "site" / "model.onnx", scramble_kernel_sign)
+    bad.with_name("model-float.onnx").write_bytes(b"no model")
+    with pytest.raises(cxr_edge.ModelError, match=r"output of golden case ramp.*model-float.onnx.* cannot"):
         cxr_edge.load(bad, provider="cpu")
 
 
@@ -256,7 +294,7 @@ def test_a_float_model_that_fails_too(tmp_path: Path, state: Path) -> None:
     good = tiny_model(tmp_path)
     bad = quantized(good, tmp_path / "site" / "model.onnx", scramble_kernel_sign)
     sabotage(good, bad.with_name("model-float.onnx"), scramble_kernel_sign)
-    with pytest.raises(cxr_edge.ModelError, match="the float model failed, too"):
+    with pytest.raises(cxr_edge.ModelError, match="cannot be used instead: output of golden case"):
         cxr_edge.load(bad, provider="cpu")
 
 

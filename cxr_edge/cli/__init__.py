@@ -1,5 +1,17 @@
 """The command line: parse, call, print, exit code. The only part of the package that prints or exits."""
 
-from cxr_edge.cli.app import main
+import os
+from typing import NoReturn
 
 __all__ = ["main"]
+
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with the documented code, even when interrupted while it is still being read."""
+    try:
+        from cxr_edge.cli.app import main as run
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)
+    run()

@@ -94,7 +94,7 @@ def demo(
             "label": prediction.label,
             "score": f"{prediction.score:.4f}",
             "operating point": f"{point.name}, threshold {point.threshold:.4f}",
-            "gate": prediction.gate.status,
+            "gate": "; ".join((prediction.gate.status, *(note.message for note in prediction.gate.reasons))),
             "rendering": prediction.rendering,
             "model": f"{prediction.model.name} {prediction.model.version}",
             "provider": prediction.execution_provider,

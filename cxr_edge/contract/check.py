@@ -73,13 +73,14 @@ def _image_gate_faults(contract: Contract) -> Iterator[str]:
         yield "outputs.features and gate.out_of_distribution go together"
     if gate.out_of_distribution is not None and not math.isfinite(gate.out_of_distribution.threshold):
         yield "gate.out_of_distribution.threshold is no number"
-    if gate.layout is not None:
+    templates = {} if gate.layout is None else {"template": gate.layout.template, "upright": gate.layout.upright}
+    for name, text in templates.items():
         try:
-            size = len(base64.b64decode(gate.layout.template, validate=True))
+            size = len(base64.b64decode(text, validate=True))
         except binascii.Error:
             size = 0
         if size != TEMPLATE_BYTES:
-            yield f"gate.layout.template does not hold {LAYOUT_SIDE} x {LAYOUT_SIDE} float32 in base64"
+            yield f"gate.layout.{name} does not hold {LAYOUT_SIDE} x {LAYOUT_SIDE} float32 in base64"
 
 
 def _certificate_faults(contract: Contract) -> Iterator[str]:

@@ -69,16 +69,19 @@ class Layout:
     Attributes:
         template: base64 of little-endian float32 [16, 16], the mean training image: zero mean, unit norm.
         minimum_correlation: a Pearson correlation with the template below it looks inverted.
-        upside_down_margin: by how much the correlation with the flipped template may exceed the upright one.
-        images: number of training images in the template.
-        training_refused: share of those images that either rule would refuse.
+        upright: base64 of little-endian float32 [16, 16], unit norm: Fisher's linear discriminant, with a ridge, of
+            training images against the same images flipped top to bottom.
+        minimum_upright: an inner product with `upright` below it looks upside down.
+        false_alarm_rate: of `minimum_upright`, on training images of patients that `upright` does not come from.
+        images: number of training images in the templates.
     """
 
     template: str
     minimum_correlation: Annotated[float, Meta(ge=-1, le=1)]
-    upside_down_margin: Annotated[float, Meta(ge=0, le=2)]
+    upright: str
+    minimum_upright: Annotated[float, Meta(ge=-1, le=0)]
+    false_alarm_rate: Share
     images: Count
-    training_refused: Share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

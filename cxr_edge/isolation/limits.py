@@ -30,13 +30,16 @@ class IsolationLimits:
         Raises:
             UsageError: no time, too little memory, or no process.
         """
+        if not isinstance(self.seconds, int | float) or not isinstance(self.memory_bytes, int):
+            message = f"isolation limits are numbers; got {self.seconds!r} seconds and {self.memory_bytes!r} bytes"
+            raise UsageError(message)
         if not self.seconds > 0:
             message = f"isolation of {self.seconds:g} seconds; need more than 0"
             raise UsageError(message)
         if self.memory_bytes < LEAST_MEMORY_BYTES:
             message = f"isolation with {self.memory_bytes:,} bytes of memory; need at least {LEAST_MEMORY_BYTES:,}"
             raise UsageError(message)
-        if self.processes is not None and self.processes < 1:
+        if self.processes is not None and not (isinstance(self.processes, int) and self.processes >= 1):
             message = f"isolation in {self.processes} processes; need at least 1"
             raise UsageError(message)
 

@@ -1,10 +1,11 @@
 """A model opened on this machine, and proven there before it answers anything."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cxr_edge.contract import Contract, from_metadata
 from cxr_edge.engine import PROVIDERS, Engine
-from cxr_edge.errors import ContractError, ModelError
+from cxr_edge.errors import CxrEdgeError, ModelError
 from cxr_edge.modelfile import ModelFile, read_model
 from cxr_edge.network import Network
 from cxr_edge.qualification.fingerprint import fingerprint
@@ -60,16 +61,35 @@ def qualified(opened: Opened) -> Opened:
     if opened.contract.quantization.scheme == "none" or not path.is_file():
         message = f"{what}; no float model ({FLOAT_NAME}) stands beside it to be used instead"
         raise ModelError(message)
+    try:
+        instead = _float_model(path, opened)
+    except CxrEdgeError as error:
+        message = f"{what}; {FLOAT_NAME} beside it cannot be used instead: {error}"
+        raise ModelError(message) from error
+    note = Note("float_fallback", f"{what}; the float model is used instead")
+    return replace(instead, fallback=note)
+
+
+def _float_model(path: Path, opened: Opened) -> Opened:
+    """The float form of a model, on the same provider, after its own self-test.
+
+    Raises:
+        CxrEdgeError: it is none, or does not pass.
+    """
     file = read_model(path)
     provider = next(name for name, full in PROVIDERS.items() if full == opened.engine.execution_provider)
     instead = open_model(file, Engine(file.content, provider=provider, threads=opened.engine.threads))
-    _refuse_another_model(opened.contract, instead.contract)
-    second = _first_failure(instead)
-    if second is not None:
-        message = f"{what}; the float model failed, too: {second.name}: {second.found}"
+    wanted, found = opened.contract, instead.contract
+    same = (wanted.identity.name, wanted.identity.source_model_sha256, wanted.labels, wanted.members, "none")
+    identity, scheme = found.identity, found.quantization.scheme
+    if (identity.name, identity.source_model_sha256, found.labels, found.members, scheme) != same:
+        message = f"it is not the float form of {wanted.identity.name} but {identity.name} ({scheme})"
         raise ModelError(message)
-    note = Note("float_fallback", f"{what}; the float model is used instead")
-    return Opened(instead.file, instead.engine, instead.contract, instead.network, note)
+    failure = _first_failure(instead)
+    if failure is not None:
+        message = f"{failure.name}: {failure.found}"
+        raise ModelError(message)
+    return instead
 
 
 def _first_failure(opened: Opened) -> Check | None:
@@ -85,10 +105,3 @@ def _first_failure(opened: Opened) -> Check | None:
 def _named(opened: Opened) -> str:
     identity = opened.contract.identity
     return f"{identity.name} {identity.version} ({opened.contract.quantization.scheme})"
-
-
-def _refuse_another_model(wanted: Contract, found: Contract) -> None:
-    same = (wanted.identity.name, wanted.identity.source_model_sha256, wanted.labels, wanted.members)
-    if (found.identity.name, found.identity.source_model_sha256, found.labels, found.members) != same:
-        message = f"{FLOAT_NAME} is not the float form of {wanted.identity.name}; it holds {found.identity.name}"
-        raise ContractError(message)

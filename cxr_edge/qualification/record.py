@@ -4,12 +4,14 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from cxr_edge.errors import OutputError
 from cxr_edge.files import write_atomically
 
+MAX_BYTES = 64 * 1024
 STATE_VARIABLE = "CXR_EDGE_STATE"
 Fingerprint = Mapping[str, str]
 
@@ -36,10 +38,13 @@ def is_recorded(fingerprint: Fingerprint) -> bool:
     if file is None:
         return False
     try:
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            return False
         record = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # absent, unreadable, half of one: test again
+    except (OSError, ValueError, RecursionError):  # absent, unreadable, no record: test again
         return False
-    return isinstance(record, dict) and record.get("fingerprint") == dict(fingerprint)
+    return record == _record(fingerprint)
 
 
 def record_pass(fingerprint: Fingerprint) -> None:
@@ -49,8 +54,12 @@ def record_pass(fingerprint: Fingerprint) -> None:
         return
     with contextlib.suppress(OSError, OutputError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        content = json.dumps({"passed": True, "fingerprint": dict(fingerprint)}, indent=2) + "\n"
+        content = json.dumps(_record(fingerprint), indent=2) + "\n"
         write_atomically(file, content.encode(), overwrite=True)
+
+
+def _record(fingerprint: Fingerprint) -> dict[str, object]:
+    return {"passed": True, "fingerprint": dict(fingerprint)}
 
 
 def _file(fingerprint: Fingerprint) -> Path | None:

@@ -42,7 +42,7 @@ class StudyCollector:
         }
         deciding = _deciding([image for image in images if isinstance(image, Prediction)])
         if deciding is None:
-            message = f"none of {len(images)} images is a classified frontal view"
+            message = f"none of {len(images)} images is a classified frontal view that the gate lets pass"
             return {**row, "status": "rejected", "reason": {"code": "no_image_classified", "message": message}}
         return {
             **row,

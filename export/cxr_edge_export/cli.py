@@ -26,6 +26,11 @@ app = typer.Typer(
 )
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+ValidationOption = Annotated[Path, typer.Option(help="Folder or list: operating points and parity.")]
+FamiliesOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder with pass/ and refuse/, a sub-folder per family: the image gate is tested on them."),
+]
 RecipeOption = Annotated[Path, typer.Option("--recipe", help="TOML file: how the model is read, and its limits.")]
 
 
@@ -37,14 +42,11 @@ def convert_command(  # noqa: PLR0913 - one parameter per option
     calibration: Annotated[
         Path, typer.Option(help="Folder, one sub-folder per class: quantization-calibration images.")
     ],
-    validation: Annotated[Path, typer.Option(help="Folder or list: operating points and parity.")],
+    validation: ValidationOption,
     agreement: Annotated[
         Path | None, typer.Option(help="Folder or list; else validation and further calibration-folder images.")
     ] = None,
-    families: Annotated[
-        Path | None,
-        typer.Option(help="Folder with pass/ and refuse/, a sub-folder per family: the image gate is tested on them."),
-    ] = None,
+    families: FamiliesOption = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file; .sha256 is written beside it.")],
     as_float: Annotated[bool, typer.Option("--float", help="Leave the graph in float32.")] = False,
     overwrite: Overwrite = False,
@@ -83,6 +85,35 @@ def restamp_command(
 
     target = output or model
     restamp(model, recipe, target, overwrite=overwrite or output is None)
+    _out(f"{target}\n")
+
+
+@app.command("gate")
+def gate_command(  # noqa: PLR0913 - one parameter per option
+    model: Annotated[Path, typer.Argument(help="A file made by convert.")],
+    *,
+    recipe: RecipeOption,
+    calibration: Annotated[Path, typer.Option(help="Folder, one sub-folder per class: the training images.")],
+    validation: ValidationOption,
+    families: FamiliesOption = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: the file itself.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit the image gate of an existing file anew, without quantizing again."""
+    from cxr_edge_export.refit import GateRequest, refit
+
+    target = output or model
+    request = GateRequest(
+        model=model,
+        recipe=recipe,
+        calibration=calibration,
+        validation=validation,
+        families=families,
+        output=target,
+        overwrite=overwrite or output is None,
+    )
+    with _Bar() as bar:
+        refit(request, bar.show)
     _out(f"{target}\n")
 
 

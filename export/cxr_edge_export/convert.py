@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -90,7 +90,23 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
     return contract
 
 
-def gather_sets(request: Request, recipe: Recipe) -> dataset.Sets:
+class Sources(Protocol):
+    """Where images come from, as `Request` names them."""
+
+    @property
+    def calibration(self) -> Path:
+        """Folder, one sub-folder per class."""
+
+    @property
+    def validation(self) -> Path:
+        """Folder or list."""
+
+    @property
+    def agreement(self) -> Path | None:
+        """Folder or list; None: images of the others."""
+
+
+def gather_sets(request: Sources, recipe: Recipe) -> dataset.Sets:
     """The sets of images, calibration disjoint from the others by patient and by content.
 
     Raises:

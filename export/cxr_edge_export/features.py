@@ -63,6 +63,17 @@ def fit(features: "NDArray[np.float64]", components: int) -> Subspace:
     return Subspace(mean=mean, projection=(axes[:components] / spread[:, None]).T / scale[:, None])
 
 
+def remove_features(network: onnx.ModelProto) -> None:
+    """Take the output `features`, and all that leads to it alone, out of the graph. In place."""
+    graph, prefix = network.graph, f"{TAIL}/{FEATURES}"
+    for node in [node for node in graph.node if node.name.startswith(prefix)]:
+        graph.node.remove(node)
+    for constant in [constant for constant in graph.initializer if constant.name.startswith(prefix)]:
+        graph.initializer.remove(constant)
+    for output in [output for output in graph.output if output.name == FEATURES]:
+        graph.output.remove(output)
+
+
 def add_pooled_layer(network: onnx.ModelProto, layer: str) -> None:
     """Make the spatial mean of a layer the output `features` [N, D]. In place.
 

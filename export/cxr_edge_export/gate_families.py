@@ -50,7 +50,7 @@ def read_families(folder: Path | None, sets: dataset.Sets, recipe: Recipe) -> li
     """
     if recipe.image_gate is None:
         return []
-    drawn = list(_gray([image.path for image in sets.calibration[:TRANSFORMED]], recipe))
+    drawn = list(_gray([image.path for image in _of_every_class(sets.calibration)], recipe))
     validation = _gray([image.path for image in sets.validation], recipe)
     families = [Family("validation images", "in_distribution", validation)]
     families += [Family(name, "chosen_on", images) for name, images in synthetic_families(drawn)]
@@ -68,6 +68,14 @@ def read_families(folder: Path | None, sets: dataset.Sets, recipe: Recipe) -> li
                 raise UsageError(message)
             families.append(Family(family.name, FOLDERS[name], _gray(files, recipe)))
     return families
+
+
+def _of_every_class(images: tuple[dataset.LabelledImage, ...]) -> list[dataset.LabelledImage]:
+    """As many of each class as possible, in the order given."""
+    ranked = [
+        (sum(other.label == image.label for other in images[:place]), image) for place, image in enumerate(images)
+    ]
+    return [image for _, image in sorted(ranked, key=lambda pair: pair[0])[:TRANSFORMED]]
 
 
 def with_families(

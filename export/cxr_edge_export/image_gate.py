@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 THRESHOLD_SHARE = 1 / 3  # of the patients
+RIDGE = 1.0  # of the mean variance: neighbouring pixels of so small an image say almost the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def fit_image_gate(
             data=recipe.training_data.description,
             families=(),
         ),
-        layout=_layout(training.layouts, plan),
+        layout=_layout(training, plan),
     )
 
 
@@ -100,17 +101,35 @@ def _for_threshold(images: Sequence[dataset.LabelledImage], seed: int) -> "NDArr
     return np.array([image.patient in chosen for image in images])
 
 
-def _layout(layouts: "NDArray[np.float64]", plan: ImageGatePlan) -> Layout:
-    template = layouts.mean(0)
-    template /= np.linalg.norm(template)
-    flipped = template.reshape(LAYOUT_SIDE, LAYOUT_SIDE)[::-1].ravel()
-    upright, turned = layouts @ template, layouts @ flipped
-    limits = plan.layout
-    refused = (upright < limits.minimum_correlation) | (turned - upright > limits.upside_down_margin)
+def _layout(training: Training, plan: ImageGatePlan) -> Layout:
+    fitted, held_out = training.layouts[~training.for_threshold], training.layouts[training.for_threshold]
+    template = training.layouts.mean(0)
+    upright = _upright_direction(fitted)
+    rate = plan.layout.upside_down_false_alarm_rate
     return Layout(
-        template=base64.b64encode(template.astype("<f4").tobytes()).decode(),
-        minimum_correlation=limits.minimum_correlation,
-        upside_down_margin=limits.upside_down_margin,
-        images=len(layouts),
-        training_refused=float(refused.mean()),
+        template=_encoded(template / np.linalg.norm(template)),
+        minimum_correlation=plan.layout.minimum_correlation,
+        upright=_encoded(upright),
+        minimum_upright=min(0.0, float(np.quantile(held_out @ upright, rate, method="lower"))),
+        false_alarm_rate=rate,
+        images=len(training.layouts),
     )
+
+
+def _upright_direction(layouts: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """Fisher's linear discriminant of layouts [N, 256] against their flipped selves, of unit norm."""
+    difference = layouts - _flipped(layouts)
+    within = np.cov(np.concatenate([layouts, _flipped(layouts) + difference.mean(0)]).T)
+    ridge = RIDGE * np.trace(within) / len(within) * np.eye(len(within))
+    direction = np.linalg.solve(within + ridge, difference.mean(0))
+    unit: NDArray[np.float64] = direction / np.linalg.norm(direction)
+    return unit
+
+
+def _flipped(layouts: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """Top to bottom."""
+    return layouts.reshape(-1, LAYOUT_SIDE, LAYOUT_SIDE)[:, ::-1].reshape(len(layouts), -1)
+
+
+def _encoded(values: "NDArray[np.float64]") -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()

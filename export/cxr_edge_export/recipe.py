@@ -116,7 +116,7 @@ class LayoutPlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """When an image looks inverted or upside down (see `cxr_edge.contract.Layout`)."""
 
     minimum_correlation: Annotated[float, Meta(ge=-1, le=1)]
-    upside_down_margin: Annotated[float, Meta(ge=0, le=2)]
+    upside_down_false_alarm_rate: Annotated[float, Meta(gt=0, lt=0.5)]
 
 
 class ImageGatePlan(_Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,15 +33,25 @@ def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Cont
     recipe_file = read_recipe(recipe)
     network = load_onnx(read_model(model).content)
     old = read_contract(network)
-    _refuse_measured_changes(old, recipe_file.recipe)
-    new = _with_words_of(recipe_file, old)
+    refuse_measured_changes(old, recipe_file.recipe)
+    new = with_words_of(recipe_file, old)
     check_limits(new.parity.validation, new.parity.agreement, new.parity.limits)
     content = stamp(network, new)
     publish(content, output, overwrite=overwrite)
     return new
 
 
-def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
+def refuse_measured_changes(old: Contract, recipe: Recipe, *, but_the_gate: bool = False) -> None:
+    """Refuse a recipe that differs from a file in what was built into the graph or measured with it.
+
+    Args:
+        old: the file's contract.
+        recipe: what is wanted.
+        but_the_gate: the image gate may differ, because it is fitted anew.
+
+    Raises:
+        UsageError: naming all that differs.
+    """
     plan, quantized = recipe.quantization, old.quantization
     pairs = {
         "labels": (recipe.labels, old.labels),
@@ -54,7 +64,8 @@ def _refuse_measured_changes(old: Contract, recipe: Recipe) -> None:
             [(point.name, point.how_chosen) for point in old.operating_points],
         ),
     }
-    pairs["image_gate"] = (_planned_gate(recipe), _found_gate(old))
+    if not but_the_gate:
+        pairs["image_gate"] = (_planned_gate(recipe), _found_gate(old))
     if quantized.scheme != "none":
         pairs["quantization"] = (
             (plan.ranges, plan.percentile, plan.seed, plan.reduce_range, plan.float_layers, plan.images),
@@ -77,7 +88,7 @@ def _planned_gate(recipe: Recipe) -> tuple[object, ...] | None:
     if recipe.image_gate is None:
         return None
     plan, layout = recipe.image_gate.out_of_distribution, recipe.image_gate.layout
-    limits = (layout.minimum_correlation, layout.upside_down_margin)
+    limits = (layout.minimum_correlation, layout.upside_down_false_alarm_rate)
     return plan.layer, plan.components, plan.images, plan.false_alarm_rate, *limits
 
 
@@ -85,11 +96,12 @@ def _found_gate(old: Contract) -> tuple[object, ...] | None:
     found, layout = old.gate.out_of_distribution, old.gate.layout
     if found is None or layout is None:
         return None
-    limits = (layout.minimum_correlation, layout.upside_down_margin)
+    limits = (layout.minimum_correlation, layout.false_alarm_rate)
     return found.layer, found.components, found.fit_images + found.threshold_images, found.false_alarm_rate, *limits
 
 
-def _with_words_of(recipe_file: RecipeFile, old: Contract) -> Contract:
+def with_words_of(recipe_file: RecipeFile, old: Contract) -> Contract:
+    """The contract with a recipe's identity, descriptions, intended use and limits."""
     recipe = recipe_file.recipe
     identity = replace(
         old.identity,

@@ -30,8 +30,14 @@ def synthetic_families(radiographs: "Sequence[Gray]") -> "Iterator[tuple[str, It
     yield "synthetic: noise, white and coloured", _noises(_random("noise"))
     yield "synthetic: gradients, gratings, checks, shapes", _shapes(_random("shapes"))
     for name, transform in _TRANSFORMS.items():
-        random = _random(name)
-        yield f"synthetic: {name}", (np.ascontiguousarray(transform(image, random)) for image in radiographs)
+        yield f"synthetic: {name}", _transformed(radiographs, transform, _random(name))
+
+
+def _transformed(
+    radiographs: "Sequence[Gray]", transform: "Callable[[Gray, Random], Gray]", random: "Random"
+) -> "Iterator[Gray]":
+    for image in radiographs:
+        yield np.ascontiguousarray(transform(image, random))
 
 
 def _random(name: str) -> "Random":

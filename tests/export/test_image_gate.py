@@ -15,10 +15,12 @@ import onnx
 import cxr_edge
 from cxr_edge.contract import Contract
 from cxr_edge.errors import ModelError, Reason, UsageError
-from cxr_edge_export import features
-from cxr_edge_export.convert import convert
-from cxr_edge_export.image_gate import fit_image_gate
+from cxr_edge.image_gate import layout_of
+from cxr_edge_export import features, gate_families
+from cxr_edge_export.convert import convert, gather_sets
+from cxr_edge_export.image_gate import _upright_direction, fit_image_gate
 from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.refit import GateRequest, refit
 from cxr_edge_export.restamp import restamp
 from cxr_edge_export.stamp import read_contract
 from cxr_edge_export.strangers import synthetic_families
@@ -32,7 +34,7 @@ false_alarm_rate = 0.05
 
 [image_gate.layout]
 minimum_correlation = 0.0
-upside_down_margin = 0.3
+upside_down_false_alarm_rate = 0.02
 
 [golden]"""
 
@@ -167,6 +169,66 @@ def test_synthetic_families_are_the_same_every_time() -> None:
         for one, other in zip(images, second[name], strict=True):
             assert one.dtype == np.uint8
             np.testing.assert_array_equal(one, other)
+
+
+def test_each_transformed_family_is_what_it_is_called() -> None:
+    """Listed first and drawn later, as the export does it."""
+    radiograph = np.random.default_rng(3).integers(0, 256, (64, 64)).astype(np.uint8)
+    listed = list(synthetic_families([radiograph]))
+    found = {name.rpartition(", ")[2]: next(iter(images)) for name, images in listed if "radiographs" in name}
+    np.testing.assert_array_equal(found["inverted"], 255 - radiograph)
+    np.testing.assert_array_equal(found["upside down"], radiograph[::-1, ::-1])
+    np.testing.assert_array_equal(found["a corner of them"], radiograph[:25, :25])
+    sideways = [np.rot90(radiograph), np.rot90(radiograph, 3)]
+    assert any(np.array_equal(found["turned sideways"], turned) for turned in sideways)
+    shuffled = found["shuffled in 16 blocks"]
+    assert not np.array_equal(shuffled, radiograph)
+    np.testing.assert_array_equal(np.sort(shuffled, axis=None), np.sort(radiograph, axis=None))
+
+
+def test_radiographs_of_every_class_are_transformed(workbench: Any, recipe: Path) -> None:
+    parsed = read_recipe(recipe).recipe
+    sets = gather_sets(workbench.request(Path("unused"), recipe=recipe), parsed)
+    chosen = gate_families._of_every_class(sets.calibration)  # noqa: SLF001 - what the families are made from
+    assert {image.label for image in chosen[:4]} == {0, 1}
+
+
+def test_the_upright_axis_tells_upright_from_flipped() -> None:
+    random = np.random.default_rng(8)
+    shade = np.linspace(1, -1, 16)[:, None] * np.ones((16, 16))
+    images = [layout_of((shade + random.normal(0, 0.8, (16, 16))).astype(np.float32)) for _ in range(300)]
+    layouts = np.stack([layout.ravel() for layout in images])
+    axis = _upright_direction(layouts[:200])
+    assert np.linalg.norm(axis) == pytest.approx(1)
+    np.testing.assert_allclose(axis.reshape(16, 16), -axis.reshape(16, 16)[::-1], atol=1e-9)
+    assert (layouts[200:] @ axis > 0).all()
+
+
+def test_the_gate_of_a_file_is_fitted_anew(
+    workbench: Any, converted: Path, gated: Path, recipe: Path, tmp_path: Path
+) -> None:
+    """On a file without a gate and on one that has one: the same gate as `convert` fits, the same probabilities."""
+    for number, source in enumerate((converted, gated)):
+        target = tmp_path / f"{number}.onnx"
+        request = GateRequest(
+            model=source,
+            recipe=recipe,
+            calibration=workbench.calibration,
+            validation=workbench.validation,
+            families=None,
+            output=target,
+            overwrite=False,
+        )
+        refit(request)
+        new, old = contract_of(target), contract_of(gated)
+        assert new.gate.layout == old.gate.layout
+        assert new.gate.out_of_distribution is not None
+        assert old.gate.out_of_distribution is not None
+        assert new.gate.out_of_distribution.threshold == old.gate.out_of_distribution.threshold
+        assert new.parity.validation.abs_delta_max == contract_of(source).parity.validation.abs_delta_max
+        first = min(workbench.validation.rglob("*.png"))
+        scores = [cxr_edge.load(path, gate="off").classify(first).score for path in (source, target)]
+        assert scores[0] == scores[1]
 
 
 def test_a_contract_with_features_needs_limits_on_them(gated: Path) -> None:

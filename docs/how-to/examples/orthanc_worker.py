@@ -23,7 +23,7 @@ def main() -> None:
     """Serve until standard input ends: that Orthanc stops is its plugin's business, not a signal's."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # systemd and Ctrl+C signal the whole group
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    classifier = cxr_edge.load(sys.argv[1] if len(sys.argv) > 1 else None)
+    classifier = cxr_edge.load(sys.argv[1] if len(sys.argv) > 1 else None, isolation=cxr_edge.IsolationLimits())
     say({"model": classifier.model.name, "execution_provider": classifier.execution_provider})
     while len(head := sys.stdin.buffer.read(8)) == struct.calcsize(">Q"):
         (size,) = struct.unpack(">Q", head)

@@ -115,7 +115,8 @@ def main() -> int:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     keep_patients_out_of_logs()
-    store, classifier = Store(options.folder), cxr_edge.load(options.model)
+    store = Store(options.folder)
+    classifier = cxr_edge.load(options.model, isolation=cxr_edge.IsolationLimits())  # a decoder's crash costs one image
     tempfile.tempdir = str(store.incoming)  # where pynetdicom writes what it receives
     _config.STORE_RECV_CHUNKED_DATASET = True  # to the disk in pieces, whatever the size
     ae = AE(ae_title=options.ae_title)
