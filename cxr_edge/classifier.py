@@ -1,15 +1,13 @@
 """decode -> gate -> preprocess -> network -> image gate -> decide: the only module that knows all of them."""
 
-import itertools
+import contextlib
 import os
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Self
+from typing import Self, TypedDict
 
 from cxr_edge.contract import Contract
 from cxr_edge.decide import decide
@@ -25,12 +23,8 @@ from cxr_edge.overlay import read_overlay, site_operating_point
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
+from cxr_edge.read_ahead import read_ahead
 from cxr_edge.types import GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-AHEAD_PER_WORKER = 2  # decoded images waiting for inference: bounds memory, whatever the batch
 
 
 def load(
@@ -75,6 +69,16 @@ def load(
     )
 
 
+class _Options(TypedDict):
+    """What a copy in another process is made with."""
+
+    provider: str
+    threads: int | None
+    gate: GateMode
+    operating_point: str | Path | None
+    isolation: IsolationLimits | None
+
+
 class Classifier:
     """One model, one session. Safe to use from several threads; picklable (a copy reads the model file again).
 
@@ -97,16 +101,8 @@ class Classifier:
         isolation: IsolationLimits | Pool | None = None,
     ) -> None:
         """Create the session, check the contract against the graph, replay the golden cases; errors as in `load`."""
-        if gate not in ("strict", "warn", "off"):
-            message = f"unknown gate mode {gate!r}; known: strict, warn, off"
-            raise UsageError(message)
-        if isolation is not None and not isinstance(isolation, IsolationLimits | Pool):
-            message = f"isolation is {isolation!r}; need cxr_edge.IsolationLimits()"
-            raise UsageError(message)
-        if threads is not None and threads < 1:
-            message = f"threads is {threads}; at least 1 is needed"
-            raise UsageError(message)
-        self._options = {
+        _check_options(gate, threads, isolation)
+        self._options: _Options = {
             "provider": provider,
             "threads": threads,
             "gate": gate,
@@ -116,15 +112,23 @@ class Classifier:
         self._path = model.path.resolve()  # a copy may be unpickled elsewhere
         # its first process starts while the engine is created
         self._pool = Pool(isolation) if isinstance(isolation, IsolationLimits) else isolation
+        try:
+            self._open(model, provider, threads)
+        except BaseException:
+            self.close()  # what was started for this classifier must not outlive its failure
+            raise
+
+    def _open(self, model: ModelFile, provider: str, threads: int | None) -> None:
         meanwhile = warm_up if self._pool is None else None
         engine = Engine(model.content, provider=provider, threads=threads, meanwhile=meanwhile)
         opened = qualified(open_model(model, engine))
+        gate, wanted = self._options["gate"], self._options["operating_point"]
         self._asked_sha256 = model.sha256
         self._engine, self._network = opened.engine, opened.network
         self._fallback = () if opened.fallback is None else (opened.fallback,)
         self.contract: Contract = opened.contract
-        self._image_gate = ImageGate(self.contract.gate, gate)
-        self.operating_point = _operating_point(self.contract, operating_point, model.sha256)
+        self._image_gate = ImageGate(self.contract.gate, gate, body_parts=self.contract.intended_use.body_parts)
+        self.operating_point = _operating_point(self.contract, wanted, model.sha256)
         identity = self.contract.identity
         self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=opened.file.sha256)
         self.execution_provider = self._engine.execution_provider
@@ -189,34 +193,11 @@ class Classifier:
         return self._classify_many(images, keep_radiograph=keep_radiograph)
 
     def _classify_many(self, images: Iterable[Image], *, keep_radiograph: bool) -> Iterator[Prediction | Rejection]:
-        failures: list[Exception] = []
-        waiting_images = _until_failure(images, failures)
-        given_up = threading.Event()
-        prepare = partial(self._preparer.prepare_safely, keep_radiograph=keep_radiograph, given_up=given_up)
-        head = list(itertools.islice(waiting_images, 2))
-        if len(head) < 2:  # noqa: PLR2004 - a single image needs no pool, nor the time to import one
-            for image in head:
-                yield self._finish(prepare(image))
-            if failures:
-                raise failures[0]
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
         workers = available_threads() if self._pool is None else self._pool.processes
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
-        waiting: deque[Future[Prepared | Rejection]] = deque()
-        try:
-            for image in itertools.chain(head, waiting_images):
-                waiting.append(pool.submit(prepare, image))
-                if len(waiting) > workers * AHEAD_PER_WORKER:
-                    yield self._finish(waiting.popleft().result())
-            while waiting:
-                yield self._finish(waiting.popleft().result())
-            if failures:
-                raise failures[0]
-        finally:
-            given_up.set()  # a decoder that hangs must not hold up an interrupt
-            pool.shutdown(wait=True, cancel_futures=True)
+        prepared = read_ahead(images, self._preparer, workers, keep_radiograph=keep_radiograph)
+        with contextlib.closing(prepared):
+            for image in prepared:
+                yield self._finish(image)
 
     def _finish(self, prepared: Prepared | Rejection) -> Prediction | Rejection:
         if isinstance(prepared, Rejection):
@@ -267,20 +248,25 @@ class Classifier:
         )
 
 
-def _until_failure(images: Iterable[Image], failures: list[Exception]) -> Iterator[Image]:
-    """The images; where the iterable itself raises, its end, so that those already read get their results first."""
-    try:
-        yield from images
-    except Exception as error:  # noqa: BLE001 - raised again once the results are out
-        failures.append(error)
+def _check_options(gate: str, threads: int | None, isolation: object) -> None:
+    """Refuse what callers without a type checker might hand over."""
+    message = None
+    if gate not in ("strict", "warn", "off"):
+        message = f"unknown gate mode {gate!r}; known: strict, warn, off"
+    if isolation is not None and not isinstance(isolation, IsolationLimits | Pool):
+        message = f"isolation is {isolation!r}; need cxr_edge.IsolationLimits()"
+    if threads is not None and threads < 1:
+        message = f"threads is {threads}; at least 1 is needed"
+    if message is not None:
+        raise UsageError(message)
 
 
-def _reload(path: Path, sha256: str, options: dict[str, object]) -> Classifier:
+def _reload(path: Path, sha256: str, options: _Options) -> Classifier:
     model = read_model(path)
     if model.sha256 != sha256:
         message = f"the model {path} changed: SHA-256 was {sha256}, now is {model.sha256}"
         raise ModelError(message)
-    return Classifier(model, **options)  # type: ignore[arg-type]  # the dict that __init__ kept
+    return Classifier(model, **options)
 
 
 def _operating_point(contract: Contract, wanted: str | Path | None, sha256: str) -> OperatingPoint:

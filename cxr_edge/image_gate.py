@@ -7,7 +7,8 @@ believed any more.
 """
 
 import base64
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -23,14 +24,36 @@ if TYPE_CHECKING:
 FURTHEST_AFFIRMED = 2.0  # times the limit; the real adult radiographs at hand lie at 0.6 to 1.2, a blank film at 3
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Limits:
+    """The contract's layout with its templates decoded, (16, 16) each."""
+
+    template: "NDArray[np.float64]"
+    minimum_correlation: float
+    upright: "NDArray[np.float64]"
+    minimum_upright: float
+
+    @classmethod
+    def of(cls, layout: Layout) -> Self:
+        template, upright = read_template(layout.template), read_template(layout.upright)
+        return cls(template, layout.minimum_correlation, upright, layout.minimum_upright)
+
+
 class ImageGate:
     """The image part of the gate, as one policy and one gate mode say. Holds no state."""
 
-    def __init__(self, policy: GatePolicy, mode: GateMode) -> None:
-        """Take the limits of a contract; mode `off` judges nothing."""
+    def __init__(self, policy: GatePolicy, mode: GateMode, *, body_parts: tuple[str, ...] = ()) -> None:
+        """Take the limits of a contract; mode `off` judges nothing.
+
+        Args:
+            policy: the limits.
+            mode: of the gate.
+            body_parts: those that the contract needs; where it needs none, no tag can affirm one.
+        """
+        self._names_body_parts = bool(body_parts)
         self._mode = mode
         self._features: OutOfDistribution | None = policy.out_of_distribution if mode != "off" else None
-        self._layout: Layout | None = policy.layout if mode != "off" else None
+        self._layout = _Limits.of(policy.layout) if policy.layout is not None and mode != "off" else None
 
     @property
     def needs_features(self) -> bool:
@@ -61,7 +84,8 @@ class ImageGate:
         if not notes:
             return Gate(by_tags.status, by_tags.reasons, distance)
         refused = by_tags.status == "refused"
-        affirmed = _affirms_body_part(tags, by_tags) and (distance or 0) <= FURTHEST_AFFIRMED
+        affirmed = self._names_body_parts and _affirms_body_part(tags, by_tags)
+        affirmed = affirmed and (distance or 0) <= FURTHEST_AFFIRMED
         status: GateStatus = "warn" if affirmed and not refused else "refused"
         reasons = (*by_tags.reasons, *notes) if affirmed or refused else (*notes, *by_tags.reasons)
         return Gate(status, reasons, distance)
@@ -119,15 +143,15 @@ def _far(distance: float) -> "Iterator[Note]":
         yield Note(Reason.GATE_OUT_OF_DISTRIBUTION.value, message)
 
 
-def _laid_out(gray: "NDArray[np.generic]", limit: Layout) -> "Iterator[Note]":
+def _laid_out(gray: "NDArray[np.generic]", limit: _Limits) -> "Iterator[Note]":
     layout = layout_of(gray)
-    correlation = float((layout * read_template(limit.template)).sum())
+    correlation = float((layout * limit.template).sum())
     if correlation < limit.minimum_correlation:
         message = (
             "bright and dark look inverted, or this is no frontal chest radiograph: correlation "
             f"{correlation:.2f} with the mean training image; need {limit.minimum_correlation:g} or more"
         )
         yield Note(Reason.GATE_POLARITY.value, message)
-    elif float((layout * read_template(limit.upright)).sum()) < limit.minimum_upright:
+    elif float((layout * limit.upright).sum()) < limit.minimum_upright:
         message = "the image looks upside down, or this is no frontal chest radiograph"
         yield Note(Reason.GATE_ORIENTATION.value, message)

@@ -19,10 +19,10 @@ from contracts import MEMBER, OUT_OF_DISTRIBUTION, make_contract, with_image_gat
 from tiny_models import tiny_model, tiny_score, without_activation_map
 
 import cxr_edge
-from cxr_edge.classifier import AHEAD_PER_WORKER
 from cxr_edge.contract import GatePolicy
 from cxr_edge.phantom import chest_phantom, phantom_dicom
 from cxr_edge.processors import available_threads
+from cxr_edge.read_ahead import AHEAD_PER_WORKER
 
 
 @pytest.fixture(scope="module")
@@ -381,3 +381,29 @@ def test_public_names() -> None:
     assert all(getattr(cxr_edge, name) is not None for name in cxr_edge.__all__)
     with pytest.raises(AttributeError):
         _ = cxr_edge.nonsense
+
+
+def test_where_no_thread_can_be_started_the_environment_is_to_blame(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    classifier = cxr_edge.load(tiny)
+    monkeypatch.setattr("concurrent.futures.ThreadPoolExecutor.submit", refuse)
+    with pytest.raises(cxr_edge.EnvironmentUnusable, match="no decoding thread"):
+        list(classifier.classify_many([GRAY, GRAY]))
+
+
+def test_a_classifier_that_fails_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr("cxr_edge.isolation.pool.Pool.close", lambda _: closed.append(True))
+    with pytest.raises(cxr_edge.UsageError):
+        cxr_edge.load(tiny_model(tmp_path), operating_point="none such", isolation=cxr_edge.IsolationLimits())
+    assert closed
+
+
+def test_isolation_of_another_type_is_a_usage_error(tiny: Path) -> None:
+    with pytest.raises(cxr_edge.UsageError, match="IsolationLimits"):
+        cxr_edge.load(tiny, isolation=True)  # type: ignore[arg-type]

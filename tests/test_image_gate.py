@@ -25,7 +25,8 @@ NO_TAGS = Gate("unknown", (Note("no_tags", "none"),))
 
 
 def gate(mode: GateMode = "strict", **parts: Any) -> ImageGate:
-    return ImageGate(replace(GatePolicy(out_of_distribution=OUT_OF_DISTRIBUTION, layout=LAYOUT), **parts), mode)
+    policy = replace(GatePolicy(out_of_distribution=OUT_OF_DISTRIBUTION, layout=LAYOUT), **parts)
+    return ImageGate(policy, mode, body_parts=("CHEST",))
 
 
 def codes(judged: Gate) -> list[str]:
@@ -69,6 +70,12 @@ def test_a_body_part_that_is_affirmed_turns_refusal_into_warning(tags: Tags, by_
     judged = gate().judge(by_tags, tags, UPRIGHT, FAR)
     assert judged.status == status
     assert "gate_out_of_distribution" in codes(judged)
+
+
+def test_where_any_body_part_will_do_no_tag_affirms_one() -> None:
+    knee = replace(CHEST, body_part_examined="KNEE")
+    free = ImageGate(GatePolicy(out_of_distribution=OUT_OF_DISTRIBUTION), "strict")
+    assert free.judge(Gate("ok"), knee, UPRIGHT, FAR).status == "refused"
 
 
 def test_no_tag_is_believed_about_an_image_that_is_far_away() -> None:

@@ -17,10 +17,12 @@ LAYOUT_SIDE = 16
 class RefusedFamily:
     """How many images of one kind the image gate refuses, with the 95 % Wilson interval of their share.
 
+    The interval takes the images for independent; several of one patient or examination are not.
+
     Attributes:
         name: what the images show, and whether they are real or synthetic.
-        role: `chosen_on`: the layer and the number of components were chosen so that these are refused; `tested_on`:
-            they had no part in any choice; `in_distribution`: images that should pass.
+        role: `chosen_on`: layer and number of components were chosen so that these are refused; `tested_on`: others,
+            which that rule did not use; `in_distribution`: images that should pass.
         images: how many.
         refused: their share.
     """

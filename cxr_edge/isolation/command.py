@@ -9,8 +9,8 @@ from typing import Any
 from cxr_edge.errors import EnvironmentUnusable
 
 # Not multiprocessing: its spawn runs the user's script a second time, which one without a main guard does not survive
-_BOOTSTRAP = (
-    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path}; "
+_BOOTSTRAP = (  # the path before any other import: what lies in the current folder is not to be run
+    "import sys; sys.path[:] = {path}; import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "from cxr_edge.isolation.worker import main; main({memory_bytes})"
 )
 _LEAN = {
@@ -30,13 +30,15 @@ def command(memory_bytes: int) -> list[str]:
     Raises:
         EnvironmentUnusable: this process is no Python interpreter of its own but a program that embeds one.
     """
-    path = [os.path.abspath(entry or os.curdir) for entry in sys.path]  # noqa: PTH100 - zip files and odd entries, too
-    return [_interpreter(), *_flags(), "-c", _BOOTSTRAP.format(path=ascii(path), memory_bytes=memory_bytes)]
+    return [_interpreter(), *_flags(), "-c", _BOOTSTRAP.format(path=ascii(_path()), memory_bytes=memory_bytes)]
 
 
 def environment() -> dict[str, str]:
     """The parent's environment, with what makes decoding lean."""
     variables = {**os.environ, **_LEAN}
+    if python_path := variables.get("PYTHONPATH"):  # read before the bootstrap; an empty entry is the current folder
+        entries = [entry for entry in python_path.split(os.pathsep) if Path(entry).is_absolute()]
+        variables["PYTHONPATH"] = os.pathsep.join(entries)
     if sys.platform == "win32" and _interpreter() != sys.executable:
         variables["__PYVENV_LAUNCHER__"] = sys.executable  # how the base interpreter learns of the virtual environment
     return variables
@@ -62,8 +64,17 @@ def _interpreter() -> str:
     return executable
 
 
+def _path() -> list[str]:
+    """The parent's module path. The current folder is no part of it, unless this very package was found there."""
+    folders = ["" if entry in ("", os.curdir) else os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - zip files, too
+    package = str(Path(__file__).absolute().parents[2])
+    if "" in folders and package not in folders:
+        folders[folders.index("")] = package
+    return [folder for folder in folders if folder]
+
+
 def _flags() -> list[str]:
     flags = sys.flags
     given = {"-B": sys.dont_write_bytecode, "-E": flags.ignore_environment, "-I": flags.isolated, "-S": flags.no_site}
     given["-s"] = flags.no_user_site
-    return [flag for flag, is_set in given.items() if is_set] + ["-X", f"utf8={flags.utf8_mode}"]
+    return [flag for flag, is_set in given.items() if is_set] + ["-P", "-X", f"utf8={flags.utf8_mode}"]

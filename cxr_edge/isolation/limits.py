@@ -1,10 +1,14 @@
 """What a decoding process may take: time by its parent's clock, memory as the platform can limit it."""
 
+import math
 import sys
 from dataclasses import dataclass
 
 from cxr_edge.errors import UsageError
 
+MOST_SECONDS = 24 * 3600.0
+MOST_MEMORY_BYTES = 2**44
+MOST_PROCESSES = 64
 LEAST_MEMORY_BYTES = 256 * 2**20  # a process that has imported every decoder and holds no image takes 160 MB
 NO_LIMIT = "none"
 OUT_OF_MEMORY = 77  # exit code of a process that had not even enough to say so
@@ -15,9 +19,10 @@ class IsolationLimits:
     """How much a decoder may take before it costs its image, and only its image.
 
     Attributes:
-        seconds: for reading, decoding and preprocessing one image, from when a process is ready for it.
-        memory_bytes: private memory of one process; where the system has no such limit, none is applied.
-        processes: at most so many; None for the CPUs of this process, at most 4.
+        seconds: for reading, decoding and preprocessing one image, from when a process is ready for it; at most a day.
+        memory_bytes: private memory of one process, 256 MiB to 16 TiB; where the system has no such limit, none is
+            applied.
+        processes: at most so many, up to 64; None for the CPUs of this process, at most 4.
     """
 
     seconds: float = 60.0
@@ -28,20 +33,23 @@ class IsolationLimits:
         """Refuse limits under which nothing could be decoded.
 
         Raises:
-            UsageError: no time, too little memory, or no process.
+            UsageError: no number, or one out of its range.
         """
-        if not isinstance(self.seconds, int | float) or not isinstance(self.memory_bytes, int):
-            message = f"isolation limits are numbers; got {self.seconds!r} seconds and {self.memory_bytes!r} bytes"
+        seconds, memory, processes = self.seconds, self.memory_bytes, self.processes
+        is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not is_number or not math.isfinite(seconds) or not 0 < seconds <= MOST_SECONDS:
+            message = f"isolation of {seconds!r} seconds; need more than 0, and at most {MOST_SECONDS:g}"
             raise UsageError(message)
-        if not self.seconds > 0:
-            message = f"isolation of {self.seconds:g} seconds; need more than 0"
+        if not _is_whole(memory, LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES):
+            message = f"isolation with {memory!r} bytes of memory; need {LEAST_MEMORY_BYTES} to {MOST_MEMORY_BYTES}"
             raise UsageError(message)
-        if self.memory_bytes < LEAST_MEMORY_BYTES:
-            message = f"isolation with {self.memory_bytes:,} bytes of memory; need at least {LEAST_MEMORY_BYTES:,}"
+        if processes is not None and not _is_whole(processes, 1, MOST_PROCESSES):
+            message = f"isolation in {processes!r} processes; need 1 to {MOST_PROCESSES}"
             raise UsageError(message)
-        if self.processes is not None and not (isinstance(self.processes, int) and self.processes >= 1):
-            message = f"isolation in {self.processes} processes; need at least 1"
-            raise UsageError(message)
+
+
+def _is_whole(number: object, least: int, most: int) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and least <= number <= most
 
 
 def limit_own_memory(memory_bytes: int) -> str:

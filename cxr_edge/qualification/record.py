@@ -44,7 +44,7 @@ def is_recorded(fingerprint: Fingerprint) -> bool:
         record = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):  # absent, unreadable, no record: test again
         return False
-    return record == _record(fingerprint)
+    return bool(record == _record(fingerprint))
 
 
 def record_pass(fingerprint: Fingerprint) -> None:
