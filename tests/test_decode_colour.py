@@ -1,6 +1,8 @@
 """Colour secondary captures become gray by the formula that training used, with a note."""
 
+import io
 import struct
+from collections.abc import Callable
 
 import imagecodecs
 import numpy as np
@@ -84,31 +86,52 @@ def in_colour(frame: bytes, photometric_interpretation: str, pixels: NDArray[np.
     return decode(to_bytes(dataset), RENDERING).pixels
 
 
+# what libjpeg's jdapimin.c says of three components: JFIF, then Adobe, then the component identifiers
+JFIF = bytes.fromhex("ffe000104a46494600010100000100010000")
+ADOBE = bytes.fromhex("ffee000e41646f6265006400000000")
+
+
+def marked(jpeg: bytes, segments: bytes, identifiers: bytes) -> bytes:
+    """A JPEG with its first segment, which says the colour space, replaced, and its components renamed."""
+    frame = bytearray(jpeg[:2] + segments + jpeg[4 + int.from_bytes(jpeg[4:6], "big") :])
+    frame_header, scan_header = frame.index(b"\xff\xc0"), frame.index(b"\xff\xda")
+    frame[frame_header + 10 : frame_header + 19 : 3] = identifiers
+    frame[scan_header + 5 : scan_header + 11 : 2] = identifiers
+    return bytes(frame)
+
+
 @pytest.mark.parametrize("photometric_interpretation", ["RGB", "YBR_FULL_422"])
-def test_a_jpeg_that_names_its_colour_space_is_believed(photometric_interpretation: str) -> None:
+@pytest.mark.parametrize(
+    ("segments", "identifiers", "stored"),
+    [
+        (JFIF, b"\1\2\3", "YCbCr"),
+        (JFIF, b"RGB", "YCbCr"),
+        (JFIF + ADOBE + b"\0", b"RGB", "YCbCr"),
+        (ADOBE + b"\0" + JFIF, b"RGB", "YCbCr"),
+        (ADOBE + b"\0", b"\1\2\3", "RGB"),
+        (ADOBE + b"\1", b"RGB", "YCbCr"),
+        (ADOBE + b"\2", b"RGB", "YCbCr"),
+        (b"", b"\1\2\3", "YCbCr"),
+        (b"", b"RGB", "RGB"),
+        (b"", b"rgb", "YCbCr"),
+        (b"", b"\0\1\2", "YCbCr"),
+    ],
+)
+def test_the_colour_space_of_a_jpeg_is_what_libjpeg_takes_it_for(
+    segments: bytes, identifiers: bytes, stored: str, photometric_interpretation: str
+) -> None:
     smooth = np.repeat(gradient(32, 40, 8)[..., None], 3, axis=2)
     smooth[..., 0] //= 2
-    expected = pillow_l(smooth).astype(int)
-    jfif = bytes(imagecodecs.jpeg8_encode(smooth, level=98, subsampling="444"))
-    adobe = bytes(imagecodecs.jpeg8_encode(smooth, level=98, colorspace="RGB", outcolorspace="RGB"))
-    assert b"JFIF" in jfif
-    assert b"Adobe" in adobe
-    for frame in (jfif, adobe, adobe.replace(b"Adobe", b"xdobe")):  # the last one by its identifiers, R G B
-        found = in_colour(frame, photometric_interpretation, smooth)
-        assert np.abs(found - expected).max() <= 6
-
-
-def test_a_jpeg_that_names_none_is_what_the_data_set_says() -> None:
-    """PS3.5 8.2.1: neither JFIF nor Adobe needs to be there."""
-    smooth = np.repeat(gradient(32, 40, 8)[..., None], 3, axis=2)
-    smooth[..., 0] //= 2
-    jfif = bytes(imagecodecs.jpeg8_encode(smooth, level=98, subsampling="444"))
-    nameless = jfif[:2] + jfif[4 + int.from_bytes(jfif[4:6], "big") :]
-    assert b"JFIF" not in nameless
-    as_ybr, as_rgb = in_colour(nameless, "YBR_FULL", smooth), in_colour(nameless, "RGB", smooth)
-    assert np.abs(as_ybr - pillow_l(smooth).astype(int)).max() <= 6
-    stored = imagecodecs.jpeg8_decode(nameless, colorspace="YCbCr", outcolorspace="YCbCr")
-    np.testing.assert_array_equal(as_rgb, pillow_l(stored))
+    jpeg = bytes(imagecodecs.jpeg8_encode(smooth, level=98, colorspace="RGB", outcolorspace="RGB"))  # not converted
+    frame = marked(jpeg, segments, identifiers)
+    found = in_colour(frame, photometric_interpretation, smooth)
+    if photometric_interpretation == "RGB" and not segments:
+        stored = "RGB"  # the stream says nothing, the data set does
+    else:
+        with Image.open(io.BytesIO(frame)) as image:
+            np.testing.assert_array_equal(found, pillow_l(np.asarray(image.convert("RGB"))))
+    as_stored = pillow_l(smooth).astype(int)
+    assert (np.abs(found - as_stored).max() <= 6) == (stored == "RGB")
 
 
 def test_palette() -> None:
@@ -157,3 +180,33 @@ def test_sixteen_bit_colour_is_refused(rgb: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match="colour samples have 16 bits; need 8") as error:
         decode(make_file(rgb.astype(np.uint16), 16), RENDERING)
     assert error.value.reason is Reason.UNSUPPORTED
+
+
+@pytest.mark.parametrize(
+    ("transfer_syntax", "encode"),
+    [
+        ("1.2.840.10008.1.2.5", rle_frame),
+        ("1.2.840.10008.1.2.4.80", imagecodecs.jpegls_encode),
+        (
+            "1.2.840.10008.1.2.4.90",
+            lambda ybr: imagecodecs.jpeg2k_encode(ybr, codecformat="j2k", reversible=True, mct=False),
+        ),
+    ],
+    ids=["RLE", "JPEG-LS", "JPEG 2000"],
+)
+def test_ybr_full_compressed(rgb: NDArray[np.uint8], transfer_syntax: str, encode: Callable[..., bytes]) -> None:
+    ybr = convert_color_space(rgb, "RGB", "YBR_FULL")
+    dataset = compressed(ybr, transfer_syntax, bytes(encode(ybr)), 8, PhotometricInterpretation="YBR_FULL")
+    expected = pillow_l(convert_color_space(ybr, "YBR_FULL", "RGB"))
+    np.testing.assert_array_equal(decode(to_bytes(dataset), RENDERING).pixels, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_decoder_that_gives_another_shape_is_not_believed(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = gradient(bits=8) if channels == 1 else np.repeat(gradient(bits=8)[..., None], 3, axis=2)
+    frame = bytes(imagecodecs.jpeg8_encode(samples))
+    turned = np.ascontiguousarray(np.swapaxes(samples, 0, 1))
+    monkeypatch.setattr(imagecodecs, "jpeg8_decode", lambda *_, **__: turned)
+    with pytest.raises(InputError) as error:
+        decode(to_bytes(compressed(samples, "1.2.840.10008.1.2.4.50", frame, 8)), RENDERING)
+    assert error.value.reason is Reason.DECODE_FAILED

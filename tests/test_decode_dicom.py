@@ -2,7 +2,10 @@
 
 import copy
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -191,6 +194,45 @@ def test_deflate_bomb_stops_at_the_cap() -> None:
     reason, message = refusal(data[:meta_length] + deflated, DecodeLimits(inflated_bytes=1_000_000))
     assert reason is Reason.TOO_LARGE
     assert "1000000 bytes" in message
+
+
+def test_deflated_where_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer of the most that could come out may be refused although what does come out is small."""
+    data = to_bytes(make_dataset(gradient()), NATIVE[2])
+    expected = decode(data, RENDERING).pixels
+    allocate, refused = np.empty, []
+
+    def empty(shape: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(shape, int) and shape > 1_000_000:
+            refused.append(shape)
+            raise MemoryError
+        return allocate(shape, *args, **options)
+
+    monkeypatch.setattr(np, "empty", empty)
+    np.testing.assert_array_equal(decode(data, RENDERING).pixels, expected)
+    assert refused
+    assert refusal(data[:-300])[0] is Reason.TRUNCATED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts anonymous memory on Linux")
+def test_three_megabytes_deflated_are_read_within_256_mib() -> None:
+    random = np.random.default_rng(2).integers(0, 4096, (1400, 1400)).astype(np.uint16)
+    data = to_bytes(make_dataset(random), NATIVE[2])
+    assert len(data) > 2_900_000
+    code = """
+import resource, sys
+import imagecodecs, numpy, pydicom
+from cxr_edge.contract import Rendering
+from cxr_edge.decode import decode
+resource.setrlimit(resource.RLIMIT_DATA, (256 * 2**20, 256 * 2**20))
+rendering = Rendering(dicom="ps3.3-c11-floor8", colour="pillow-l", exif_orientation="ignore")
+print(decode(sys.stdin.buffer.read(), rendering).pixels.shape)
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], input=data, capture_output=True, env=environment, check=False, timeout=120
+    )
+    assert (ran.stdout.split(b"\n")[0], ran.stderr) == (b"(1400, 1400)", b"")
 
 
 def test_deflated_data_set_that_is_cut() -> None:

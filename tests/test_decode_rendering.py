@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_edge.decode import decode
-from cxr_edge.decode.rendering import GrayscaleTransform, Rescale, StoredValues, VoiFunction, Window, render
+from cxr_edge.decode.rendering import (
+    GrayscaleTransform,
+    LookupTable,
+    Rescale,
+    StoredValues,
+    VoiFunction,
+    Window,
+    render,
+)
 from cxr_edge.errors import InputError, Reason
 from cxr_edge.types import Radiograph
 
@@ -253,3 +261,33 @@ def test_overlays_are_never_drawn() -> None:
 def test_pixel_aspect_ratio_is_noted() -> None:
     assert codes(rendered(PixelAspectRatio=[2, 1])) == {"pixel_aspect_ratio"}
     assert not codes(rendered(PixelAspectRatio=[1, 1]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    bits_stored=st.integers(8, 16),
+    shift=st.integers(0, 4),
+    signed=st.booleans(),
+    clamp=st.booleans(),
+    slope=st.sampled_from([None, 1.0, -2.0, 0.5]),
+    wavy=st.booleans(),
+)
+def test_min_max_is_that_of_the_pixels_whatever_the_patterns_mean(  # noqa: PLR0913 - hypothesis gives one by one
+    *, seed: int, bits_stored: int, shift: int, signed: bool, clamp: bool, slope: float | None, wavy: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    low, high = sorted(int(v) for v in random.integers(0, 65536, 2))
+    samples = random.integers(low, high + 1, (9, 11)).astype(np.uint16)
+    high_bit = min(15, bits_stored - 1 + shift)
+    stored = StoredValues(bits_allocated=16, bits_stored=bits_stored, high_bit=high_bit, signed=signed, clamp=clamp)
+    table = LookupTable(first=0, entries=random.integers(0, 65536, 300), bits=16)
+    modality = table if wavy else None if slope is None else Rescale(slope=slope, intercept=3.0)
+    transform = GrayscaleTransform(stored=stored, modality=modality, voi=None, padding=None, inverted=False)
+    pixels, road, _ = render(samples, transform)
+    meant = stored.of_patterns()[samples].astype(np.float64)
+    values = table.apply(meant) if wavy else meant if slope is None else meant * slope + 3.0
+    spread = values.max() - values.min() or 1.0
+    wanted = np.floor((values - values.min()) / spread * 255 + 1e-9).astype(np.uint8)
+    np.testing.assert_array_equal(pixels, wanted)
+    assert road.endswith("/minmax")

@@ -126,6 +126,21 @@ def test_a_constant_image_has_no_layout() -> None:
     assert not layout_of(np.full((224, 224), 200, np.uint8)).any()
 
 
+def test_a_nearly_constant_image_has_no_layout() -> None:
+    """One pixel that differs by rounding is nothing that could correlate."""
+    image = np.full((16, 16), 200, np.float32)
+    image[3, 4] = np.nextafter(np.float32(200), np.float32(201))
+    assert not layout_of(image).any()
+
+
+def test_layout_is_made_by_box_means() -> None:
+    """Pinned: templates of released models were fitted on it."""
+    row, column = np.mgrid[:100, :75]
+    layout = layout_of(((7 * column + 3 * row * row) % 251).astype(np.uint8))
+    found = [layout[0, 0], layout[0, 15], layout[7, 8], layout[15, 0], layout[15, 15]]
+    np.testing.assert_allclose(found, [-0.19091, -0.141593, -0.009417, 0.036148, 0.008579], atol=2e-6)
+
+
 def test_template_reads_back() -> None:
     template = read_template(LAYOUT.template)
     assert template.shape == (16, 16)

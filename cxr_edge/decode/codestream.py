@@ -12,7 +12,6 @@ import numpy as np
 from cxr_edge.errors import InputError, Reason
 
 Family = Literal["jpeg", "jpeg-ls", "jpeg-2000"]
-ColourSpace = Literal["RGB", "YCbCr"]
 
 _SOI: Final = b"\xff\xd8"
 _END: Final = b"\xff\xd9"  # EOI of JPEG and JPEG-LS, EOC of JPEG 2000
@@ -25,26 +24,18 @@ _SOF_JPEG_LS: Final = 0xF7
 _SOF_JPEG: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}
 _FILL: Final = 0xFF
-_RGB_IDENTIFIERS: Final = (b"RGB", b"rgb")
-_JFIF: Final = (0xE0, b"JFIF\0")
-_ADOBE: Final = (0xEE, b"Adobe")
-_ADOBE_TRANSFORM_AT: Final = 15  # from the marker: behind its length, "Adobe", version and two words of flags
 _MOST_SCANS: Final = 200  # progressive writers make about ten; each one costs a pass over the whole image
 
 
 @dataclass(frozen=True, slots=True)
 class Codestream:
-    """Header of one compressed frame: sizes in pixels, `precision` in bits a sample.
-
-    `colour_space` is what a JPEG of three components says of them; None where it says nothing.
-    """
+    """Header of one compressed frame: sizes in pixels, `precision` in bits a sample."""
 
     family: Family
     rows: int
     columns: int
     components: int
     precision: int
-    colour_space: ColourSpace | None = None
 
 
 def read_codestream(frame: bytes) -> Codestream | None:
@@ -68,7 +59,7 @@ def refuse_many_scans(jpeg: bytes) -> None:
     Raises:
         InputError: `too_large`.
     """
-    content = np.frombuffer(jpeg, np.uint8)  # four times as fast as `bytes.count`
+    content = np.frombuffer(jpeg, np.uint8)
     scans = np.count_nonzero(content[1:][content[:-1] == _FILL] == _SOS)
     if scans > _MOST_SCANS:
         raise InputError(Reason.TOO_LARGE, f"the JPEG has {scans:,} scans; at most {_MOST_SCANS} are read")
@@ -76,7 +67,6 @@ def refuse_many_scans(jpeg: bytes) -> None:
 
 def _jpeg(frame: bytes) -> Codestream | None:
     at = len(_SOI)
-    colour_space: ColourSpace | None = None
     while True:
         at = frame.index(_FILL, at)  # decoders skip what stands between segments, so must we
         marker = frame[at + 1]
@@ -87,24 +77,11 @@ def _jpeg(frame: bytes) -> Codestream | None:
         elif marker in _SOF_JPEG or marker == _SOF_JPEG_LS:
             precision, rows, columns, components = struct.unpack_from(">BHHB", frame, at + 4)
             family: Family = "jpeg-ls" if marker == _SOF_JPEG_LS else "jpeg"
-            if frame[at + 10 : at + 19 : 3] in _RGB_IDENTIFIERS:
-                colour_space = "RGB"
-            return Codestream(family, rows, columns, components, precision, colour_space)
+            return Codestream(family, rows, columns, components, precision)
         elif marker == _SOS:
             return None
         else:
-            colour_space = colour_space or _application(frame, at, marker)
             at += 2 + max(2, struct.unpack_from(">H", frame, at + 2)[0])
-
-
-def _application(frame: bytes, at: int, marker: int) -> ColourSpace | None:
-    """Return what a JFIF or Adobe segment says of the components, as libjpeg reads it (ISO/IEC 10918-6 6.5.3)."""
-    body = frame[at + 4 : at + 9]
-    if (marker, body) == _JFIF:
-        return "YCbCr"
-    if (marker, body) == _ADOBE:
-        return "YCbCr" if frame[at + _ADOBE_TRANSFORM_AT] == 1 else "RGB"
-    return None
 
 
 def _jpeg_2000(frame: bytes) -> Codestream | None:

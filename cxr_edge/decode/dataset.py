@@ -176,7 +176,7 @@ def inflate(deflated: bytes, limits: DecodeLimits) -> bytes:
 
 
 def _inflate_at_once(deflated: bytes, limits: DecodeLimits) -> bytes | None:
-    """Inflate by libdeflate, twice as fast as zlib; None where it cannot, and zlib shall say why.
+    """Inflate by libdeflate; None where it cannot, and zlib shall do it piece by piece or say why.
 
     Raises:
         InputError: `too_large`.
@@ -185,7 +185,10 @@ def _inflate_at_once(deflated: bytes, limits: DecodeLimits) -> bytes | None:
     import numpy as np
 
     most = min(limits.inflated_bytes, _DEFLATE_RATIO * len(deflated))
-    buffer: Any = np.empty(most, np.uint8)  # the pages that are not written are never there
+    try:  # unwritten pages take no memory, yet count under a limit on the address space and as commit on Windows
+        buffer: Any = np.empty(most, np.uint8)
+    except MemoryError:
+        return None
     try:
         inflated = imagecodecs.deflate_decode(deflated, raw=True, out=memoryview(buffer))
     except Exception as error:  # noqa: BLE001 - whatever is wrong

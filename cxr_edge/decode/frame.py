@@ -5,28 +5,28 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cxr_edge.decode.codecs import CODECS, JPEG_DCT, RLE
-from cxr_edge.decode.codestream import Codestream
 from cxr_edge.decode.image_pixel import ImagePixel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_SOS: Final = b"\xff\xda"
+_COLOUR_MARKERS: Final = (b"JFIF\0", b"Adobe")
 _YBR_SAMPLES: Final = ("YBR_FULL", "YBR_FULL_422")  # JPEG 2000 decoders undo YBR_ICT and YBR_RCT themselves
 
 
-def decode_frame(frame: bytes, header: Codestream | None, image: ImagePixel) -> "NDArray[Any]":
+def decode_frame(frame: bytes, image: ImagePixel) -> "NDArray[Any]":
     """Return (rows, columns) or, in RGB, (rows, columns, 3) integers in the container that Bits Allocated says.
 
     Args:
         frame: the whole compressed frame.
-        header: what its own header says; None for RLE, whose header holds no size.
         image: the Image Pixel module; its Pixel Representation decides about the sign.
 
     Raises:
         Exception: whatever the decoder makes of a broken frame; ValueError where it gives another number of samples.
     """
     if image.transfer_syntax in JPEG_DCT and image.samples_per_pixel > 1:
-        return _shaped(_colour_jpeg(frame, header, image), image)
+        return _shaped(_colour_jpeg(frame, image.photometric_interpretation), image)
     if image.transfer_syntax == RLE:
         samples = _rle(frame, image)
     else:
@@ -41,12 +41,17 @@ def decode_frame(frame: bytes, header: Codestream | None, image: ImagePixel) -> 
     return samples
 
 
-def _colour_jpeg(frame: bytes, header: Codestream | None, image: ImagePixel) -> "NDArray[Any]":
-    """Decode to RGB. The stream itself says what its components are; where it does not, the data set does."""
+def _colour_jpeg(frame: bytes, photometric_interpretation: str) -> "NDArray[Any]":
+    """Decode to RGB. What the components are, the stream's markers say; where it has none, the data set may.
+
+    libjpeg (jdapimin.c) takes JFIF, then Adobe, then the component identifiers, and guesses YCbCr for most of those;
+    Photometric Interpretation RGB (PS3.3 C.7.6.3.1.2) is better than that guess.
+    """
     import imagecodecs
 
-    stored = header.colour_space if header is not None else None
-    stored = stored or ("RGB" if image.photometric_interpretation == "RGB" else "YCbCr")
+    head = frame[: frame.find(_SOS)]
+    is_marked = any(marker in head for marker in _COLOUR_MARKERS)
+    stored = "RGB" if photometric_interpretation == "RGB" and not is_marked else None
     decoded: NDArray[Any] = imagecodecs.jpeg8_decode(frame, colorspace=stored, outcolorspace="RGB")
     return decoded
 

@@ -21,10 +21,9 @@ _PIXEL_DATA: Final = "(7FE0,0010) Pixel Data"
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One compressed frame and its own header; RLE has none that says a size."""
+    """One compressed frame, compared with the data set."""
 
     content: bytes
-    header: Codestream | None
 
 
 def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes:
@@ -79,7 +78,7 @@ def read_frame(pixel_data: bytes, image: ImagePixel) -> Frame:
 
     frame = get_frame(pixel_data, 0, number_of_frames=1)
     if image.transfer_syntax == RLE:  # the decoder checks its output against Rows x Columns
-        return Frame(frame, None)
+        return Frame(frame)
     header = read_codestream(frame)
     if header is None:
         raise InputError(Reason.DECODE_FAILED, "the compressed frame holds no readable image header")
@@ -88,7 +87,7 @@ def read_frame(pixel_data: bytes, image: ImagePixel) -> Frame:
         refuse_many_scans(frame)
     if is_cut(frame):
         raise InputError(Reason.TRUNCATED, f"the compressed frame ends early, after {len(frame)} bytes")
-    return Frame(frame, header)
+    return Frame(frame)
 
 
 def _check_header(header: Codestream, image: ImagePixel) -> None:
@@ -109,7 +108,7 @@ def decode_samples(pixel_data: "bytes | Frame", image: ImagePixel) -> "NDArray[A
     Bits beyond Bits Stored are as the container or the decoder gives them.
     """
     if isinstance(pixel_data, Frame):
-        return decode_frame(pixel_data.content, pixel_data.header, image)
+        return decode_frame(pixel_data.content, image)
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 

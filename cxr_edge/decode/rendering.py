@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RENDERING_NAME: Final = "ps3.3-c11-floor8"
 _WHITE: Final = 255
+_PIECE: Final = 1 << 16  # pixels; their indices stay in the cache
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
@@ -163,8 +164,18 @@ def render(samples: "NDArray[Any]", transform: GrayscaleTransform) -> "tuple[NDA
     gray = 1 - gray if transform.inverted else gray
     # a product that is a whole number must not fall below it by a rounding error of float64
     table = np.floor(gray * _WHITE + 1e-9).astype(np.uint8)
-    pixels = np.take(table, patterns, mode="clip")  # every pattern is inside: "clip" only spares the check's copy
-    return pixels, f"{RENDERING_NAME}/{road}{'+inverted' if transform.inverted else ''}", notes
+    return _looked_up(table, patterns), f"{RENDERING_NAME}/{road}{'+inverted' if transform.inverted else ''}", notes
+
+
+def _looked_up(table: "NDArray[np.uint8]", patterns: "NDArray[Any]") -> "NDArray[np.uint8]":
+    """The table's entry for each pattern, piece by piece: numpy turns the indices of a piece into 64 bits first."""
+    flat = patterns.reshape(-1)
+    pixels = np.empty(flat.size, np.uint8)
+    for start in range(0, flat.size, _PIECE):
+        stop = start + _PIECE
+        # every pattern is inside: "clip" only spares the check's copy
+        np.take(table, flat[start:stop], out=pixels[start:stop], mode="clip")
+    return pixels.reshape(patterns.shape)
 
 
 def _modality(stored: "NDArray[np.int64]", modality: LookupTable | Rescale | None) -> "NDArray[np.float64]":
@@ -183,6 +194,12 @@ def _extent(
     padding: tuple[int, int] | None,
 ) -> tuple[float, float]:
     """Return the smallest and largest modality value of the image, without its padding."""
+    if padding is None:
+        first, last = int(patterns.min()), int(patterns.max())
+        between = values[first : last + 1]
+        steps = np.diff(between)
+        if (steps >= 0).all() or (steps <= 0).all():  # then the extreme patterns, which occur, have the extreme values
+            return float(min(between[0], between[-1])), float(max(between[0], between[-1]))
     present = np.zeros(len(stored), dtype=np.bool_)
     present[patterns] = True
     if padding is not None:

@@ -1,11 +1,14 @@
 """Fitting the image part of the gate on a tiny network, and measuring what it refuses."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
@@ -14,12 +17,13 @@ import onnx
 
 import cxr_edge
 from cxr_edge.contract import Contract
+from cxr_edge.engine import Engine
 from cxr_edge.errors import ModelError, Reason, UsageError
-from cxr_edge.image_gate import layout_of
-from cxr_edge_export import features, gate_families
+from cxr_edge.image_gate import layout_of, read_template
+from cxr_edge_export import dataset, features, gate_families, image_gate
 from cxr_edge_export.convert import convert, gather_sets
 from cxr_edge_export.image_gate import _upright_direction, fit_image_gate
-from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.recipe import ImageGatePlan, LayoutPlan, OutOfDistributionPlan, read_recipe
 from cxr_edge_export.refit import GateRequest, refit
 from cxr_edge_export.restamp import restamp
 from cxr_edge_export.stamp import read_contract
@@ -63,6 +67,86 @@ def gated(workbench: Any, recipe: Path, families: Path, tmp_path_factory: pytest
     output = tmp_path_factory.mktemp("gated") / "tiny.onnx"
     convert(workbench.request(output, recipe=recipe, families=families))
     return output
+
+
+RATE = 0.05
+PLAN = ImageGatePlan(
+    out_of_distribution=OutOfDistributionPlan(layer="layer", components=3, images=1500, false_alarm_rate=RATE),
+    layout=LayoutPlan(minimum_correlation=0.0, upside_down_false_alarm_rate=RATE),
+)
+
+
+@pytest.fixture(scope="module")
+def training() -> image_gate.Training:
+    """1500 images of which 500 give the limits; up and down are told so badly that some look upside down."""
+    random = np.random.default_rng(4)
+    shade = np.repeat(np.linspace(1, -1, 16), 16)
+    layouts = np.stack(
+        [layout_of((row + 0.05 * shade).reshape(16, 16)).ravel() for row in random.normal(size=(1500, 256))]
+    )
+    return image_gate.Training(random.normal(size=(1500, 6)), layouts, np.arange(1500) % 3 == 0)
+
+
+def labelled(patients: Sequence[str]) -> list[dataset.LabelledImage]:
+    return [dataset.LabelledImage(Path(f"{n}.png"), 0, patient, f"{n}") for n, patient in enumerate(patients)]
+
+
+def test_no_patient_gives_both_the_fit_and_the_threshold() -> None:
+    patients = [f"p{n // 4}" for n in range(120)]
+    chosen = image_gate._for_threshold(labelled(patients), 0)  # noqa: SLF001
+    by_patient = chosen.reshape(30, 4)
+    assert (by_patient.all(axis=1) | ~by_patient.any(axis=1)).all()
+    assert by_patient[:, 0].sum() == 10
+
+
+def test_the_threshold_has_the_false_alarm_rate_that_the_recipe_asks_for(
+    training: image_gate.Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = REPOSITORY / "models" / "resnet50-binary" / "recipe.toml"
+    recipe = msgspec.structs.replace(read_recipe(released).recipe, image_gate=PLAN)
+    monkeypatch.setattr(image_gate, "_run", lambda *_: training)
+    for name in ("add_pooled_layer", "add_projection"):
+        monkeypatch.setattr(features, name, lambda *_: None)
+    images = labelled([str(n) for n in range(1500)])
+    limit = fit_image_gate(onnx.ModelProto(), recipe, images, lambda *_: None).out_of_distribution
+    assert limit is not None
+    held_out = training.features[training.for_threshold]
+    distances = np.linalg.norm(features.fit(training.features[~training.for_threshold], 3).project(held_out), axis=1)
+    assert (limit.fit_images, limit.threshold_images, limit.false_alarm_rate) == (1000, 500, RATE)
+    assert (distances > limit.threshold).sum() == 24  # of 499 gaps, 5 %
+
+
+def test_as_many_look_upside_down_as_the_recipe_allows(training: image_gate.Training) -> None:
+    layout = image_gate._layout(training, PLAN)  # noqa: SLF001
+    held_out = training.layouts[training.for_threshold]
+    along = held_out @ read_template(layout.upright).ravel()
+    assert layout.minimum_upright < 0
+    assert (along < layout.minimum_upright - 1e-7).sum() == 24
+    assert (layout.false_alarm_rate, layout.images) == (RATE, 1500)
+
+
+def test_features_are_taken_as_the_next_layer_sees_them() -> None:
+    """After the quantization of the layer's output, not before."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    real, quantized = "net/stage16_1/Relu:0", "net/stage16_1/Relu:0_QuantizeLinear_Output"
+    restored = "net/stage16_1/Relu:0_DequantizeLinear_Output"
+    nodes = [
+        helper.make_node("Relu", ["image"], [real]),
+        helper.make_node("QuantizeLinear", [real, "scale", "zero"], [quantized]),
+        helper.make_node("DequantizeLinear", [quantized, "scale", "zero"], [restored]),
+        helper.make_node("Identity", [restored], ["out"]),
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(np.array(0.5, np.float32), "scale"),
+        onnx.numpy_helper.from_array(np.array(0, np.uint8), "zero"),
+    ]
+    image, out = (helper.make_tensor_value_info(name, kinds.FLOAT, ["N", 2, 4, 4]) for name in ("image", "out"))
+    graph = helper.make_graph(nodes, "net", [image], [out], constants)
+    network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    features.add_pooled_layer(network, "stage16")
+    ones = np.full((1, 2, 4, 4), 1.2, np.float32)
+    (pooled,) = Engine(network.SerializeToString(), provider="cpu").run({"image": ones}, ("features",))
+    np.testing.assert_array_equal(pooled, [[1.0, 1.0]])  # 1.2 in steps of 0.5
 
 
 def contract_of(path: Path) -> Contract:
