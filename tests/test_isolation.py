@@ -1,8 +1,10 @@
 """Decoding in processes of their own: the same results, and whatever happens to a process costs one image."""
 
 import ctypes
+import errno
 import io
 import json
+import linecache
 import os
 import pickle
 import queue
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -28,6 +31,7 @@ import cxr_edge
 from cxr_edge import doctor
 from cxr_edge.isolation import child as child_module
 from cxr_edge.isolation import command as command_module
+from cxr_edge.isolation import pool as pool_module
 from cxr_edge.isolation.child import Child
 from cxr_edge.isolation.job_object import ExtendedLimits, JobObject
 from cxr_edge.isolation.limits import LEAST_MEMORY_BYTES, limit_own_memory
@@ -75,7 +79,7 @@ def _children(pool: Pool) -> list[Child]:
 
 
 def _pids(pool: Pool) -> list[int]:
-    return sorted(child.pid for child in _children(pool))
+    return sorted(child.pid for child in _children(pool) if child.pid is not None)
 
 
 def _is_gone(pid: int, seconds: float = 5.0) -> bool:
@@ -482,15 +486,17 @@ def test_a_process_that_does_not_start_is_no_images_fault(
     image: Path, monkeypatch: pytest.MonkeyPatch, script: str, why: str
 ) -> None:
     _instead(monkeypatch, script)
+    monkeypatch.setattr(pool_module, "FIRST_PAUSE_SECONDS", 0.001)
     with Pool(TWO) as pool:
         for _ in range(2):
             with pytest.raises(cxr_edge.EnvironmentUnusable, match=why):
                 _preparer(pool).prepare_safely(image)
-        assert not any(child.is_alive() for child in _children(pool)[1:])
+        assert not _children(pool)
 
 
 def test_an_interpreter_that_vanished(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(pool_module, "FIRST_PAUSE_SECONDS", 0.001)
     with Pool(ONE) as pool, pytest.raises(cxr_edge.EnvironmentUnusable, match="cannot be started"):
         _preparer(pool).prepare_safely(image)
     assert any("no decoding process" in problem for problem in doctor.examine().problems)
@@ -512,7 +518,198 @@ def test_a_broken_installation_blames_no_image(tiny: Path, monkeypatch: pytest.M
         list(classifier.classify_many([_png(GRAY)] * 3))
 
 
+@pytest.mark.parametrize("entry", ["", "."])
+def test_nothing_of_the_current_folder_is_run(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for module in ("signal", "enum", "sitecustomize", "pydicom", "cxr_edge"):
+        (folder / f"{module}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w').close()", encoding="utf-8")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([entry, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(entry)
+    with Pool(ONE) as pool:
+        assert isinstance(_preparer(pool).prepare(image), Prepared)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_package_may_lie_in_the_current_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(cxr_edge.__file__).parents[1])
+    elsewhere = [entry for entry in sys.path if entry not in ("", ".", root)]
+    monkeypatch.setattr(sys, "path", ["", *elsewhere])
+    assert command_module._path()[0] == root  # noqa: SLF001
+    monkeypatch.setattr(sys, "path", ["", *elsewhere, root])
+    assert command_module._path() == [*elsewhere, root]  # noqa: SLF001
+
+
+def _refuse_processes(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Let the system be out of file descriptors for so many starts."""
+    refused: list[int] = []
+    start = subprocess.Popen
+
+    def refusing(*arguments: Any, **options: Any) -> Any:
+        if len(refused) < times:
+            refused.append(1)
+            raise OSError(errno.EMFILE, "Too many open files")
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refusing)
+    return refused
+
+
+@POSIX
+def test_one_more_that_cannot_be_started_is_done_without(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Pool(TWO) as pool, ThreadPoolExecutor(2) as threads:
+        preparer = _preparer(pool)
+        preparer.prepare(image)
+        pid = _stopped(pool)
+        refused = _refuse_processes(monkeypatch, 99)
+        waiting = [threads.submit(preparer.prepare, image) for _ in range(2)]
+        while not refused:
+            time.sleep(0.02)
+        time.sleep(0.6)  # time enough for more attempts, were there no pause
+        os.kill(pid, signal.SIGCONT)
+        assert all(isinstance(future.result(), Prepared) for future in waiting)
+        assert (_pids(pool), len(refused)) == ([pid], 1)
+
+
+def test_the_only_one_is_tried_again_after_a_pause(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "FIRST_PAUSE_SECONDS", 0.05)
+    refused = _refuse_processes(monkeypatch, 4)
+    with Pool(ONE) as pool:
+        started = time.monotonic()
+        assert isinstance(_preparer(pool).prepare(image), Prepared)
+        assert (len(refused), time.monotonic() - started >= 0.05 * 15) == (4, True)
+        pool.close()
+        refused.clear()
+        _refuse_processes(monkeypatch, 5)
+        with pytest.raises(cxr_edge.EnvironmentUnusable, match="Too many open files"):
+            _preparer(pool).prepare(image)
+
+
+def test_a_system_without_threads_left(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(pool_module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with Pool(ONE) as pool, pytest.raises(cxr_edge.EnvironmentUnusable, match="can't start new thread"):
+        _preparer(pool).prepare(image)
+    assert any("can't start new thread" in problem for problem in doctor.examine().problems)
+
+
+def test_how_a_process_ended_is_told_even_when_it_takes_a_moment(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "def slow(*_): import os, time; os.close(replies); time.sleep(0.2); os._exit(3)\nworker._serve = slow\n"
+    code += "own = worker._own_pipes\n"
+    code += "def pipes():\n    global replies\n    both = own(); replies = both[1].fileno(); return both\n"
+    _in_child(monkeypatch, code + "worker._own_pipes = pipes")
+    with Pool(ONE) as pool:
+        lost = _rejection(_preparer(pool).prepare_safely(image))
+    assert "ended with code 3" in lost.message
+
+
+@POSIX
+def test_closing_blames_no_image(image: Path) -> None:
+    with Pool(ONE) as pool, ThreadPoolExecutor(1) as threads:
+        preparer = _preparer(pool)
+        preparer.prepare(image)
+        _stopped(pool)
+        waiting = threads.submit(preparer.prepare_safely, image)
+        time.sleep(0.2)
+        pool.close()
+        with pytest.raises(cxr_edge.EnvironmentUnusable, match="the classifier was closed"):
+            waiting.result(10)
+
+
 # ---- nothing is left behind
+
+
+class _Interrupts:
+    """Ctrl-C at a line of child.py or pool.py that is reached in the main thread, counted from the first."""
+
+    FILES = child_module.__file__, pool_module.__file__
+
+    def __init__(self, line: int) -> None:
+        self.line, self.seen = line, 0
+
+    def __enter__(self) -> None:
+        self._former = sys.gettrace()
+        sys.settrace(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._former)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename not in self.FILES:
+            return None
+        text = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        # the end of a `with` block is traced as its first line; there Python itself looks for no signal
+        if event == "line" and not text.startswith("with "):
+            self.seen += 1
+            if self.seen == self.line:
+                raise KeyboardInterrupt
+        return self._trace
+
+
+FAST = (
+    "import os\n"
+    "def read(n):\n"
+    "    data = b''\n"
+    "    while len(data) < n:\n"
+    "        data += os.read(0, n - len(data)) or os._exit(0)\n"
+    "    return data\n"
+    "def message(reply): read(int.from_bytes(read(4), 'little')); os.write(1, reply)\n"
+    f"os.write(1, {HELLO!r}); message({READY!r})\n"
+    f"while True: message({_frame(REFUSED)!r})"
+)
+
+
+@POSIX
+@pytest.mark.parametrize("is_there", [False, True])
+def test_an_interrupt_anywhere_leaves_and_loses_nothing(monkeypatch: pytest.MonkeyPatch, *, is_there: bool) -> None:
+    monkeypatch.setattr(child_module, "command", lambda _memory: [sys.executable, "-I", "-S", "-c", FAST])
+    before = set(threading.enumerate())
+    pids = set()
+    for line in range(1, 1000, 2):
+        pool = Pool(TWO)
+        preparer = _preparer(pool)
+        if is_there:
+            preparer.prepare("x")
+        else:
+            pool.close()
+        try:
+            with _Interrupts(line):
+                preparer.prepare("x")
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            pids |= set(_pids(pool))
+        assert len(_children(pool)) <= 1
+        assert all(loan is None or loan() is None for loan in pool._children.values())  # noqa: SLF001
+        started = time.monotonic()
+        assert _rejection(preparer.prepare("x")).message == "m"
+        assert time.monotonic() - started < 5
+        pids |= set(_pids(pool))
+        pool.close()
+    pool.close()
+    assert 20 < line < 500  # interrupted at every second line there is
+    assert all(_is_gone(pid) for pid in pids)
+    assert not _children_left()
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name == "cxr-edge-child"]
+
+
+def _children_left() -> list[int]:
+    return [pid for pid in _children_of(os.getpid()) if FAST[:20] in _command_line(pid)]
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 @POSIX
@@ -653,7 +850,12 @@ def test_the_command_gives_the_same_rows(
 # ---- limits and platforms
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"seconds": -1}, {"memory_bytes": 1}, {"processes": 0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"seconds": value} for value in (0, -1, float("nan"), float("inf"), 1e10, 86_401, True, "60", None)]
+    + [{"memory_bytes": value} for value in (1, 2**44 + 1, 2**63, 2**70, 2.5e9, True, None)]
+    + [{"processes": value} for value in (0, 65, 10**6, 1.0, True)],
+)
 def test_limits_that_are_none(wrong: Any) -> None:
     with pytest.raises(cxr_edge.UsageError):
         cxr_edge.IsolationLimits(**wrong)

@@ -58,7 +58,7 @@ class Child:
         self.memory_limit = NO_LIMIT
         self._process: subprocess.Popen[bytes] | None = None
         self._job: Any = None
-        self._refusal = "it was ended before it started"
+        self._refusal = ""
         self._tasks: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
         self._is_started = self._is_ready = self._is_asked = self._is_ended = self._is_closed = False
@@ -98,10 +98,15 @@ class Child:
         Raises:
             ChildFailedError: it does not start, or is not what was meant to be started.
         """
-        if not self._is_ready:
+        if self._is_ready:
+            return
+        try:
             self.greet(given_up)
             self.ask(lambda *pipes: _set_up(setup, *pipes), START_SECONDS, given_up)
             self._is_ready = True
+        except BaseException:  # interrupted between the two: it would not say hello again
+            self.end()
+            raise
 
     def greet(self, given_up: threading.Event | None = None) -> None:
         """Wait until it has started, and learn how its memory is limited. Once only.
@@ -189,7 +194,9 @@ class Child:
         self._job, self.memory_limit = _job_of(self._process, self._memory_bytes)
 
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        if self._process is None or self._is_ended:
+        if self._is_ended:
+            raise EOFError
+        if self._process is None:
             raise ChildFailedError(Reason.DECODER_CRASHED, self._refusal)
         return cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
 

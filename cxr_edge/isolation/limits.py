@@ -1,8 +1,8 @@
 """What a decoding process may take: time by its parent's clock, memory as the platform can limit it."""
 
-import math
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 from cxr_edge.errors import UsageError
 
@@ -35,9 +35,10 @@ class IsolationLimits:
         Raises:
             UsageError: no number, or one out of its range.
         """
-        seconds, memory, processes = self.seconds, self.memory_bytes, self.processes
+        seconds: Any = self.seconds
+        memory, processes = self.memory_bytes, self.processes
         is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        if not is_number or not math.isfinite(seconds) or not 0 < seconds <= MOST_SECONDS:
+        if not is_number or not 0 < seconds <= MOST_SECONDS:  # neither infinity nor a NaN is
             message = f"isolation of {seconds!r} seconds; need more than 0, and at most {MOST_SECONDS:g}"
             raise UsageError(message)
         if not _is_whole(memory, LEAST_MEMORY_BYTES, MOST_MEMORY_BYTES):
