@@ -146,7 +146,10 @@ class Classifier:
         self.close()
 
     def close(self) -> None:
-        """End the decoding processes of an isolated classifier; without isolation there is nothing to end."""
+        """End the decoding processes of an isolated classifier; without isolation there is nothing to end.
+
+        A `classify_many` at work in another thread ends with `EnvironmentUnusable`.
+        """
         if self._pool is not None:
             self._pool.close()
 
