@@ -5,10 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
+from dicom_files import Samples
 
 from cxr_edge.modelfile import DEFAULT_MODEL, packaged_models
+from cxr_edge.phantom import chest_phantom
 
 PAGE = REPOSITORY / "docs" / "how-to" / "pacs-scripts.md"
 EXAMPLES = PAGE.parent / "examples"
@@ -22,6 +25,11 @@ def model_to_run() -> str | None:
     if chosen is None and DEFAULT_MODEL not in packaged_models():
         pytest.skip("this checkout holds no released model")
     return chosen
+
+
+def chest() -> Samples:
+    """Twelve-bit samples that look like a chest radiograph: the gate refuses what does not, whatever its tags say."""
+    return chest_phantom(224, 200, seed=1).astype(np.uint16) << 4
 
 
 def environment() -> dict[str, str]:

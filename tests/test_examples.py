@@ -25,7 +25,7 @@ from dicom_files import (
     make_file,
     to_bytes,
 )
-from example_processes import EXAMPLES, JPEG_LOSSLESS, PAGE, PATIENCE, environment, model_to_run, wait_for
+from example_processes import EXAMPLES, JPEG_LOSSLESS, PAGE, PATIENCE, chest, environment, model_to_run, wait_for
 
 from cxr_edge.phantom import phantom_dicom
 
@@ -183,7 +183,7 @@ def test_scp_survives_what_it_cannot_classify(scp: Callable[..., Scp], tmp_path:
     server = scp()
     with socket.create_connection(("127.0.0.1", server.port)) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
-    lossless = compressed(gradient(), JPEG_LOSSLESS, LOSSLESS_ENCODERS[JPEG_LOSSLESS](gradient()))
+    lossless = compressed(chest(), JPEG_LOSSLESS, LOSSLESS_ENCODERS[JPEG_LOSSLESS](chest()))
     images = {
         "gate_body_part": as_dataset(make_file(SOPInstanceUID="2.25.1", BodyPartExamined="HIP")),
         "no_pixel_data": as_dataset(make_file(SOPInstanceUID="2.25.2", PixelData=None)),

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dicom_files import LOSSLESS_ENCODERS, compressed, gradient, make_file, to_bytes
-from example_processes import EXAMPLES, JPEG_LOSSLESS, PATIENCE, environment, model_to_run, wait_for
+from dicom_files import LOSSLESS_ENCODERS, compressed, make_file, to_bytes
+from example_processes import EXAMPLES, JPEG_LOSSLESS, PATIENCE, chest, environment, model_to_run, wait_for
 
 from cxr_edge.phantom import phantom_dicom
 
@@ -88,7 +88,7 @@ def test_real_orthanc(tmp_path: Path) -> None:
         "PatientID": "nobody",
         "SeriesInstanceUID": "2.25.5",
     }  # Orthanc stores nothing without these
-    lossless = compressed(gradient(), JPEG_LOSSLESS, LOSSLESS_ENCODERS[JPEG_LOSSLESS](gradient()), **names)
+    lossless = compressed(chest(), JPEG_LOSSLESS, LOSSLESS_ENCODERS[JPEG_LOSSLESS](chest()), **names)
     (tmp_path / "db").mkdir()
     orthanc = Orthanc(tmp_path, model)
     try:

@@ -29,6 +29,7 @@ from tiny_models import tiny_model
 
 import cxr_edge
 from cxr_edge import doctor
+from cxr_edge.errors import Reason
 from cxr_edge.isolation import child as child_module
 from cxr_edge.isolation import command as command_module
 from cxr_edge.isolation import pool as pool_module
@@ -192,7 +193,13 @@ def test_real_radiographs(pool: Pool, data_folder: Path) -> None:
     files += sorted(path for path in (data_folder / "dicom" / "malformed").iterdir() if path.is_file())
     here, there = Preparer(CONTRACT, "strict"), _preparer(pool)
     for path in files:
-        _same(here.prepare_safely(path), there.prepare_safely(path))
+        first, second = here.prepare_safely(path), there.prepare_safely(path)
+        if path.name == "nested5000.dcm":  # where the recursion ends, and so the words, depends on the caller's depth
+            assert isinstance(first, Rejection)
+            assert isinstance(second, Rejection)
+            assert first.reason == second.reason == Reason.MALFORMED
+        else:
+            _same(first, second)
 
 
 def test_classify_many_gives_the_same_in_order_and_reads_only_a_little_ahead(tiny: Path) -> None:
