@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.cli.console import is_terminal, out, printable, say
-from cxr_edge.cli.inputs import STANDARD_INPUT, find_images
+from cxr_edge.cli.inputs import STANDARD_INPUT
+from cxr_edge.cli.labelled_inputs import find_labelled
 from cxr_edge.cli.options import (
     ModelOption,
     OperatingPointOption,
@@ -19,7 +20,7 @@ from cxr_edge.cli.options import (
 )
 from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing, write_atomically
-from cxr_edge.labelled import LabelledImage, class_folders, patient_of, read_csv
+from cxr_edge.labelled import LabelledImage
 from cxr_edge.types import GateMode, Prediction, Rejection
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     ) as classifier:
         for note in classifier.notices:
             say(note.message)
-        images = _find(source, classifier.contract.labels, outputs.paths)
+        images = find_labelled(source, classifier.contract.labels, outputs.paths)
         if not images:
             say("no image was found")
             raise typer.Exit(NONE_CLASSIFIED)
@@ -132,18 +133,6 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     if not found.data.classified:
         raise typer.Exit(NONE_CLASSIFIED)
     raise typer.Exit(SOME_REJECTED if found.data.rejected else ALL_CLASSIFIED)
-
-
-def _find(source: Path, labels: tuple[str, ...], outputs: tuple[Path, ...]) -> tuple[LabelledImage, ...]:
-    if not _is_folder(source):
-        return read_csv(source, labels)
-    images: list[LabelledImage] = []
-    for label, folder in class_folders(source, labels).items():
-        found = find_images([folder], recursive=True, outputs=outputs)
-        for notice in found.notices:
-            say(f"{label}: {notice}")
-        images += [LabelledImage(path, label, patient_of(Path(path).name)) for path in found.paths]
-    return tuple(images)
 
 
 def _is_folder(source: Path) -> bool:

@@ -1,5 +1,6 @@
 """Which labelled images a folder or a CSV names."""
 
+import os
 from pathlib import Path
 
 from cxr_edge.cli.console import say
@@ -13,7 +14,7 @@ def find_labelled(source: Path, labels: tuple[str, ...], outputs: tuple[Path, ..
     Raises:
         UsageError: `source` is neither, or names a label that is none of `labels`.
     """
-    if not source.is_dir():
+    if not os.path.isdir(source):  # noqa: PTH112 - Path.is_dir may raise
         return read_csv(source, labels)
     images: list[LabelledImage] = []
     for label, folder in class_folders(source, labels).items():
