@@ -16,7 +16,8 @@ import cxr_edge
 from cxr_edge.cli.app import run
 from cxr_edge.contract import METADATA_KEY, Contract, from_json, to_json
 from cxr_edge.decode import decode
-from cxr_edge.modelfile import packaged_models
+from cxr_edge.engine import Engine
+from cxr_edge.modelfile import packaged_models, read_model
 from cxr_edge.processors import cpu_flags
 from cxr_edge.qualification import golden, qualify, record
 from cxr_edge.qualification.fingerprint import fingerprint
@@ -114,6 +115,17 @@ def test_another_machine_or_library_is_tested_again(
     cxr_edge.load(model)
     cxr_edge.load(model)
     assert len(replays) == 2
+
+
+def test_on_a_gpu_every_start_tests(tmp_path: Path, state: Path, replays: list[str]) -> None:
+    """Its driver may have changed, which the fingerprint does not know."""
+    file = read_model(tiny_model(tmp_path))
+    for _ in range(2):
+        engine = Engine(file.content, provider="cpu")
+        engine.execution_provider = "CUDAExecutionProvider"
+        qualify.qualified(qualify.open_model(file, engine))
+    assert len(replays) == 2
+    assert not state.exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"passed": true, "fingerprint": {}}', "[" * 60_000, " " * 70_000])

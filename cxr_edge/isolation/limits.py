@@ -9,7 +9,7 @@ from cxr_edge.errors import UsageError
 MOST_SECONDS = 24 * 3600.0
 MOST_MEMORY_BYTES = 2**44
 MOST_PROCESSES = 64
-LEAST_MEMORY_BYTES = 256 * 2**20  # a process that has imported every decoder and holds no image takes 160 MB
+LEAST_MEMORY_BYTES = 256 * 2**20  # leaves room for every decoder and an ordinary radiograph
 NO_LIMIT = "none"
 OUT_OF_MEMORY = 77  # exit code of a process that had not even enough to say so
 
