@@ -63,7 +63,7 @@ def caffe(gray: NDArray[np.uint8]) -> Tensor:
 
 
 def package(setting: Setting) -> Peer:
-    """The released INT8 file as the runtime runs it: all outputs, spinning off."""
+    """The released INT8 file as the runtime runs it: all outputs, threads that spin within a run and sleep between."""
     engine = Engine(read_model().content, provider="cpu", threads=setting.threads)
     wanted = ("probabilities", "activation_map", "features")
     names = tuple(name for name in wanted if name in engine.outputs)
@@ -71,7 +71,7 @@ def package(setting: Setting) -> Peer:
 
 
 def package_spinning(setting: Setting) -> Peer:
-    """The released INT8 file in a plain onnxruntime session, whose threads spin while they wait."""
+    """The released INT8 file in a plain onnxruntime session, whose threads spin between runs too."""
     return _onnxruntime(read_model().content, setting.threads)
 
 

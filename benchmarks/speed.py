@@ -73,7 +73,7 @@ def _candidates(
 
 
 def _onnx(model: bytes, threads: int, image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> Callable[[], object]:
-    engine = Engine(model, provider="cpu", threads=threads)  # as the runtime runs it, spinning off
+    engine = Engine(model, provider="cpu", threads=threads)  # as the runtime runs it
     return lambda: engine.run({"image": image}, ("probabilities",))
 
 

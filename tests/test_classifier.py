@@ -21,6 +21,7 @@ from tiny_models import tiny_model, tiny_score, without_activation_map
 import cxr_edge
 from cxr_edge.contract import GatePolicy
 from cxr_edge.phantom import chest_phantom, phantom_dicom
+from cxr_edge.prepare import HASHED_IN_A_THREAD
 from cxr_edge.processors import available_threads
 from cxr_edge.read_ahead import AHEAD_PER_WORKER
 
@@ -119,6 +120,16 @@ def test_a_rejection_tells_which_bytes_and_how_long(classifier: cxr_edge.Classif
     assert isinstance(result, cxr_edge.Rejection)
     assert result.source.content_sha256 == hashlib.sha256(b"nonsense").hexdigest()
     assert 0 < result.latency.decode_ms <= result.latency.total_ms
+
+
+@pytest.mark.parametrize("cut", [0, 999])
+def test_a_large_file_is_hashed_beside_the_decoding(classifier: cxr_edge.Classifier, cut: int) -> None:
+    content = phantom_dicom(rows=1024, columns=1024)
+    content = content[: len(content) - cut]
+    assert len(content) > HASHED_IN_A_THREAD
+    (result,) = classifier.classify_many([content])
+    assert isinstance(result, cxr_edge.Rejection) is bool(cut)
+    assert result.source.content_sha256 == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(

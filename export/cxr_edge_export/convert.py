@@ -19,6 +19,7 @@ from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.quantize import quantize, simplify
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.stamp import publish, stamp
+from cxr_edge_export.strides import move_strides_up
 
 if TYPE_CHECKING:
     import onnx
@@ -141,6 +142,8 @@ def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) 
 def build_float_graph(source: SourceModel, recipe: Recipe, images: "list[NDArray[Any]]") -> "onnx.ModelProto":
     """The contract's graph in float32: tf2onnx, outputs, folded preprocessing, simplified, checked against Keras.
 
+    Strides are moved up (`strides`), which changes no value that the outputs are made of.
+
     Raises:
         ModelError: the network cannot be converted.
         LimitBroken: the float graph differs from Keras on `images`.
@@ -150,6 +153,7 @@ def build_float_graph(source: SourceModel, recipe: Recipe, images: "list[NDArray
     graph.add_activation_map(network, len(recipe.labels))
     graph.fold_preprocessing(network, recipe.member)
     network = simplify(network)
+    move_strides_up(network)
     tensors = np.stack(images)
     exported = run(Engine(network.SerializeToString(), provider="cpu"), tensors, recipe)
     onnx_float.check_against_keras(exported, onnx_float.keras_probabilities(source, tensors, recipe.member))
