@@ -24,7 +24,8 @@ from cxr_edge_export.strangers import synthetic_families
 if TYPE_CHECKING:
     from cxr_edge.contract import Contract
 
-LAYERS = ("conv2_block3_out", "conv3_block4_out", "conv4_block3_out", "conv4_block6_out", "conv5_block3_out")
+# of conv3_block4_out every second pixel is computed, of the others all
+LAYERS = ("conv2_block2_out", "conv3_block3_out", "conv3_block4_out", "conv4_block3_out", "conv5_block3_out")
 COMPONENTS = (32, 64, 128, 192)
 FALSE_ALARM_RATE = 0.005
 TRANSFORMED = 60

@@ -1,6 +1,7 @@
 """Writing so that a reader, or a power cut, never meets half a file."""
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -11,17 +12,22 @@ from cxr_edge.errors import OutputError
 
 
 @contextlib.contextmanager
-def atomic_writer(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
+def atomic_writer(target: Path, *, overwrite: bool, temporary: Path | None = None) -> Iterator[IO[bytes]]:
     """A binary stream that becomes `target`, whole, when the block ends without an error; else nothing is left.
 
     The bytes go to a temporary name in the same folder, are flushed to the disk and renamed.
+
+    Args:
+        target: the file to make.
+        overwrite: whether an existing file is replaced.
+        temporary: the temporary name instead, for who cleans up after a power cut; on the volume of `target`.
 
     Raises:
         OutputError: `target` exists and is not to be overwritten, or the folder cannot be written.
     """
     refuse_existing(target, overwrite=overwrite)
     target = Path(os.path.realpath(target))  # what a link points to is replaced, not the link
-    temporary = target.with_name(f".cxr-edge-{os.urandom(8).hex()}.part")
+    temporary = temporary or target.with_name(f".cxr-edge-{os.urandom(8).hex()}.part")
     try:
         with temporary.open("xb") as stream:  # not tempfile: an output is as readable as any file the user makes
             if os.name == "posix" and os.path.isfile(target):  # noqa: PTH113 - a file only its owner may read stays so
@@ -30,7 +36,6 @@ def atomic_writer(target: Path, *, overwrite: bool) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         _publish(temporary, target, overwrite=overwrite)
-        _sync_folder(target.parent)
     except OSError as error:
         message = f"cannot write {target}: {error.strerror or error}"
         raise OutputError(message) from error
@@ -73,21 +78,41 @@ def refuse_existing(target: Path, *, overwrite: bool) -> None:
 def _publish(temporary: Path, target: Path, *, overwrite: bool) -> None:
     if overwrite:
         temporary.replace(target)
+        sync_folder(target.parent)
         return
     try:
-        os.link(temporary, target)  # unlike rename, fails when another process was faster
+        rename_new(temporary, target)
     except FileExistsError:
         message = f"{target} exists already; --overwrite replaces it"
         raise OutputError(message) from None
-    except OSError:  # no hard links here (FAT, some shares); a rename would replace silently
-        refuse_existing(target, overwrite=False)
-        temporary.rename(target)
-    else:
-        temporary.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    # the rename itself must survive a power cut; Windows has no such call and needs none
+def rename_new(source: Path, target: Path) -> None:
+    """Rename within one volume, and never replace: of two processes with one target, the second fails.
+
+    `target` is on the disk before `source` goes; a power cut between the two leaves both names.
+
+    Raises:
+        FileExistsError: something stands at `target`.
+        OSError: any other cause; EXDEV where the two lie on different volumes.
+    """
+    if os.name != "nt":  # there a rename refuses by itself
+        try:
+            os.link(source, target)  # unlike rename, fails when another process was faster
+        except OSError:  # or no hard links here (FAT, some shares)
+            if os.path.lexists(target):  # a rename would replace silently
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        else:
+            sync_folder(target.parent)
+            with contextlib.suppress(FileNotFoundError):  # a share that repeats a call whose answer was lost
+                source.unlink()
+            return
+    source.rename(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: a rename must survive a power cut. Windows has no such call."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from cxr_edge.contract import DISCLAIMER, Contract
+from cxr_edge.contract.closed import closed_json_schema
 from cxr_edge.errors import UsageError
 from cxr_edge.types import Interval, ModelIdentity, OperatingPoint
 
@@ -142,8 +143,7 @@ def overlay_from_json(content: bytes) -> Overlay:
 
 def overlay_json_schema() -> dict[str, Any]:
     """The JSON Schema of overlay files, closed."""
-    (root,), components = msgspec.json.schema_components([Overlay], ref_template="#/$defs/{name}")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": components}
+    return closed_json_schema(Overlay)
 
 
 def site_operating_point(overlay: Overlay, contract: Contract, sha256: str) -> OperatingPoint:

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
-COMMANDS = ("classify", "evaluate", "bench", "info", "doctor", "selftest", "demo")
+COMMANDS = ("classify", "watch", "evaluate", "bench", "info", "doctor", "selftest", "demo")
 os.environ["COLUMNS"] = "100"  # help texts wrap at the terminal's width
 
 

@@ -221,7 +221,7 @@ def test_interrupt(pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
             raise KeyboardInterrupt
         return items
 
-    monkeypatch.setattr(command, "_progress", interrupted)
+    monkeypatch.setattr(command, "with_progress", interrupted)
     arguments = ["--rounds", "1", "--threads", "1", "--json", str(tmp_path / "b.json")]
     assert run(["bench", "--model", str(pair), *arguments]) == 130
     assert list(tmp_path.iterdir()) == []
@@ -273,6 +273,7 @@ def test_charts_are_to_scale(pair: Path, phantom: str) -> None:
         assert bar.width / bars[-1].width == pytest.approx(value / values[-1])
     assert {bar.style for bar in bars} == {"first", "second"}
     for drawing in (latency, rates):
+        assert drawing.width <= 400  # a wider one would be too small to read on a phone
         for shape in drawing.shapes:
             assert 0 <= shape.x <= drawing.width
             assert 0 <= shape.y <= drawing.height

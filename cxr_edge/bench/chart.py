@@ -9,8 +9,8 @@ from cxr_edge.bench.report import Figures, Percentiles, Report, scheme_name
 
 Style = Literal["first", "second", "whisker", "grid", "text", "tick"]
 STAGES = ("read", "decode", "preprocess", "inference", "total")
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 800, 250, 120, 44, 40  # margins, in the drawing's own units
-ROW, BAR, GAP = 22, 14, 10  # a bar's place, its height, the space between groups
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 400, 8, 24, 34, 26  # margins, in the drawing's own units; narrow enough for a phone
+ROW, NAME, BAR, GAP = 34, 16, 12, 8  # a bar's place, its name above it, its height, the space between groups
 TICKS = 5  # at most, besides 0
 
 
@@ -74,7 +74,7 @@ def charts(report: Report) -> tuple[Drawing, Drawing]:
     rates = [list(_rate_bars(one, report)) for one in report.figures]
     threads = "1 thread" if widest == 1 else f"{widest} threads"
     return (
-        _bar_chart(f"Latency of one image, {threads}: p50, p95, p99 in milliseconds", stages),
+        _bar_chart(f"Latency of one image, {threads}: p50 / p95 / p99 in ms", stages),
         _bar_chart("Images per second", rates),
     )
 
@@ -105,28 +105,33 @@ def _bar_chart(title: str, groups: Sequence[Sequence[_Bar]]) -> Drawing:
     ticks = [step * index for index in range(math.ceil(largest / step) + 1)]
     scale = (WIDTH - LEFT - RIGHT) / ticks[-1]
     bottom = TOP + ROW * len(bars) + GAP * (len(groups) - 1)
-    shapes: list[Rectangle | Line | Label] = [Label(0, 18, title, "start", "text")]
-    for tick in ticks:
-        x = LEFT + tick * scale
-        shapes += [Line(x, TOP - 6, x, bottom, "grid"), Label(x, bottom + 18, f"{tick:g}", "middle", "tick")]
+    shapes: list[Rectangle | Line | Label] = [Label(0, 16, title, "start", "text")]
+    shapes += [Label(LEFT + tick * scale, bottom + 16, f"{tick:g}", "middle", "tick") for tick in ticks]
     y = float(TOP)
     for group in groups:
         for bar in group:
+            shapes += _grid(y, [LEFT + tick * scale for tick in ticks])
             shapes += _shapes(bar, y, scale)
             y += ROW
         y += GAP
     return Drawing(title, WIDTH, bottom + BOTTOM, tuple(shapes))
 
 
+def _grid(y: float, places: Sequence[float]) -> Iterator[Line]:
+    """Behind the bar only: a line through the names would make them hard to read."""
+    top = y + NAME
+    return (Line(x, top - 1, x, top + BAR + 2, "grid") for x in places)
+
+
 def _shapes(bar: _Bar, y: float, scale: float) -> Iterator[Rectangle | Line | Label]:
-    middle, end = y + BAR / 2, LEFT + max((bar.value, *bar.whiskers)) * scale
-    yield Label(LEFT - 8, middle + 4, bar.label, "end", "text")
-    yield Rectangle(LEFT, y, bar.value * scale, BAR, bar.style)
+    top, middle = y + NAME, y + NAME + BAR / 2
+    yield Label(LEFT, top - 4, bar.label, "start", "text")
+    yield Label(WIDTH - RIGHT, top - 4, bar.shown, "end", "tick")
+    yield Rectangle(LEFT, top, bar.value * scale, BAR, bar.style)
     if bar.whiskers:
-        yield Line(LEFT + bar.value * scale, middle, end, middle, "whisker")
+        yield Line(LEFT + bar.value * scale, middle, LEFT + max(bar.whiskers) * scale, middle, "whisker")
     for value in bar.whiskers:
-        yield Line(LEFT + value * scale, y + 2, LEFT + value * scale, y + BAR - 2, "whisker")
-    yield Label(end + 6, middle + 4, bar.shown, "start", "tick")
+        yield Line(LEFT + value * scale, top + 2, LEFT + value * scale, top + BAR - 2, "whisker")
 
 
 def _step(largest: float) -> float:

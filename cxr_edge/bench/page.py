@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from cxr_edge.bench import svg
 from cxr_edge.bench.chart import charts
-from cxr_edge.bench.report import Excluded, Report
+from cxr_edge.bench.report import Excluded, Report, scheme_name
 from cxr_edge.bench.summary import (
     MEGABYTE,
     accuracy_table,
@@ -13,23 +13,14 @@ from cxr_edge.bench.summary import (
     latency_table,
     rate_table,
 )
-from cxr_edge.evaluate import markup
-from cxr_edge.evaluate.style import STYLE
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # the browser refuses whatever would be fetched or run
+from cxr_edge.page import markup
+from cxr_edge.page.document import document
 
 
 def report_to_html(report: Report) -> bytes:
     """The page, UTF-8."""
     model = report.figures[0].model
-    title = f"Speed of {model.name} {model.version}"
-    head = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{markup.element('title', title)}<style>{STYLE}{svg.STYLE}</style></head><body>"
-    )
-    return "\n".join([head, markup.element("h1", title), *_body(report), "</body></html>\n"]).encode()
+    return document(f"Speed of {model.name} {model.version}", _body(report), svg.STYLE)
 
 
 def _body(report: Report) -> Iterator[str]:
@@ -57,10 +48,11 @@ def _body(report: Report) -> Iterator[str]:
 
 
 def _identity(report: Report) -> Iterator[tuple[str, str]]:
-    for model in dict.fromkeys(one.model for one in report.figures):
-        yield "model", f"{model.name} {model.version}, SHA-256 {model.sha256}"
+    for model, scheme in dict.fromkeys((one.model, one.scheme) for one in report.figures):
+        yield f"model, {scheme_name(scheme)}", f"{model.name} {model.version}, SHA-256 {model.sha256}"
     images, memory = report.images, report.memory
-    yield "images", f"{images.description}; {images.measured}, {images.rounds} rounds, {len(images.excluded)} left out"
+    counts = f"images: {images.measured}, rounds: {images.rounds}, left out: {len(images.excluded)}"
+    yield "measured on", f"{images.description}; {counts}"
     yield "provider", ", ".join(dict.fromkeys(one.execution_provider for one in report.figures))
     peaks = f"{memory.peak_bytes / MEGABYTE:.0f} MB with one session, {memory.peak_bytes_at_end / MEGABYTE:.0f} MB"
     yield "peak memory", f"{peaks} at the end with all of them ({memory.source})"

@@ -23,7 +23,7 @@ ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}  # Pillow's, on the base 
 
 
 def report_to_png(report: Report) -> bytes:
-    """Both charts, one below the other, with model, machine and statement below them."""
+    """Both charts, side by side, with model, machine and statement below them."""
     from PIL import Image, ImageDraw, ImageFont
 
     drawings = charts(report)
@@ -32,14 +32,14 @@ def report_to_png(report: Report) -> bytes:
         f"{first.model.name} {first.model.version}, {first.execution_provider}, {report.machine['cpu']}",
         f"{report.images.description}; {report.created}. {report.statement}",
     )
-    width = max(drawing.width for drawing in drawings) + 2 * MARGIN
-    height = sum(drawing.height for drawing in drawings) + 2 * MARGIN + 20 * len(lines)
-    image = Image.new("RGB", (width * SCALE, height * SCALE), "white")
+    width = sum(drawing.width + MARGIN for drawing in drawings) + MARGIN
+    y = max(drawing.height for drawing in drawings) + MARGIN
+    image = Image.new("RGB", (width * SCALE, (y + 20 * len(lines) + MARGIN) * SCALE), "white")
     canvas, font = ImageDraw.Draw(image), ImageFont.load_default(13 * SCALE)
-    y = float(MARGIN)
+    x = MARGIN
     for drawing in drawings:
-        _draw(drawing, canvas, font, y)
-        y += drawing.height
+        _draw(drawing, canvas, font, x)
+        x += drawing.width + MARGIN
     for line in lines:
         y += 20
         canvas.text((MARGIN * SCALE, y * SCALE), line, COLOURS["tick"], font, ANCHORS["start"])
@@ -52,10 +52,10 @@ def _draw(
     drawing: Drawing,
     canvas: "ImageDraw.ImageDraw",
     font: "ImageFont.FreeTypeFont | ImageFont.ImageFont",
-    down: float,
+    right: float,
 ) -> None:
     def place(x: float, y: float) -> tuple[float, float]:
-        return (x + MARGIN) * SCALE, (y + down) * SCALE
+        return (x + right) * SCALE, (y + MARGIN) * SCALE
 
     for shape in drawing.shapes:
         start, colour = place(shape.x, shape.y), COLOURS[shape.style]

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from cxr_edge.bench.report import Accuracy, Agreement, Figures, Labelled, Memory, Percentiles, Report, scheme_name
-from cxr_edge.evaluate.words import visible
-from cxr_edge.types import Interval
+from cxr_edge.page.words import NOT_DEFINED, number, visible
 
 MEGABYTE = 1e6
 STAGES = ("read", "decode", "preprocess", "inference", "total")
@@ -97,15 +96,11 @@ def _who(one: Figures) -> tuple[str, str]:
 def _accuracy(one: Accuracy) -> Sequence[str]:
     return (
         scheme_name(one.scheme),
-        *map(_share, (one.accuracy, one.sensitivity, one.specificity)),
-        "not defined" if one.auc is None else f"{one.auc:.4f}",
+        *map(number, (one.accuracy, one.sensitivity, one.specificity)),
+        NOT_DEFINED if one.auc is None else f"{one.auc:.4f}",
         _milliseconds(one.inference_ms.p50),
         _milliseconds(one.total_ms.p50),
     )
-
-
-def _share(figure: Interval | None) -> str:
-    return "not defined" if figure is None else f"{figure.estimate:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 def _milliseconds(value: float | None) -> str:

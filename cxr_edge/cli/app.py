@@ -19,6 +19,7 @@ from cxr_edge.cli.console import occupy_closed_descriptors, out, say
 from cxr_edge.cli.evaluate import evaluate
 from cxr_edge.cli.inspect import demo, doctor, info
 from cxr_edge.cli.selftest import selftest
+from cxr_edge.cli.watch import watch
 from cxr_edge.errors import CxrEdgeError
 
 USAGE, INTERRUPTED = 2, 130
@@ -27,14 +28,15 @@ app = typer.Typer(
     name="cxr-edge",
     help="Classify chest radiographs on an offline workstation. Not a medical device.",
     epilog="Exit codes: 0 all classified, 2 usage, 3 some rejected, 4 none classified, 5 model or environment "
-    "unusable, 6 output unwritable or existing, 7 export limit broken, 10 --fail-on matched, 130 interrupted.",
+    "unusable, 6 output unwritable or existing, 7 export limit broken, 8 no watcher is well, 10 --fail-on matched, "
+    "130 interrupted.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (classify, evaluate, bench, info, doctor, selftest, demo):
+for command in (classify, watch, evaluate, bench, info, doctor, selftest, demo):
     app.command()(command)
 
 

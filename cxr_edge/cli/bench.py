@@ -1,19 +1,19 @@
 """`cxr-edge bench`."""
 
 import contextlib
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cxr_edge.cli.console import is_terminal, out, say
+from cxr_edge.cli.console import out, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, find_images
 from cxr_edge.cli.labelled_inputs import find_labelled
-from cxr_edge.cli.options import ModelOption, ProviderOption
+from cxr_edge.cli.options import ModelOption, OverwriteOption, ProviderOption, ReportJsonOption
+from cxr_edge.cli.progress import with_progress
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.files import refuse_existing, write_atomically
 from cxr_edge.processors import available_threads
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 ALL_MEASURED, SOME_REJECTED, NONE_MEASURED = 0, 3, 4
 MAX_THREADS = 256
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +83,11 @@ def bench(  # noqa: PLR0913 - typer reads the options from the signature
         typer.Option("--labelled", metavar="FOLDER|CSV", help="Accuracy beside latency; as `evaluate` takes it."),
     ] = None,
     batch: Annotated[int, typer.Option("--batch", min=2, max=1024, help="The larger batch of tensors.")] = 8,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON; - for standard output.")
-    ] = None,
+    json_file: ReportJsonOption = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.html|png", help="Write charts; HTML holds the whole report.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure speed.
 
@@ -118,7 +115,7 @@ def bench(  # noqa: PLR0913 - typer reads the options from the signature
             batch=batch,
         )
         try:
-            report = bench(plan, _progress)
+            report = bench(plan, with_progress)
         except InputError as error:
             say(str(error))
             raise typer.Exit(NONE_MEASURED) from None
@@ -191,12 +188,3 @@ def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> 
         draw = report_to_png if outputs.plot.suffix.lower() == ".png" else report_to_html
         write_atomically(outputs.plot, draw(report), overwrite=outputs.overwrite)
     out(report_to_json(report).decode() if to_standard_output else report_to_text(report))
-
-
-def _progress(items: Iterable[T], what: str, total: int) -> Iterable[T]:
-    if not is_terminal(sys.stderr):
-        return items
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(items, what, total=total, console=Console(stderr=True), transient=True)

@@ -11,17 +11,21 @@ import typer
 
 from cxr_edge.cli.console import is_terminal, out, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, Found, find_images, open_image
+from cxr_edge.cli.opening import open_classifier
 from cxr_edge.cli.options import (
+    GateOption,
     ModelOption,
     OperatingPointOption,
+    OverwriteOption,
     ProviderOption,
     ThreadsOption,
 )
+from cxr_edge.cli.progress import with_progress
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import atomic_writer, refuse_existing, write_atomically
 from cxr_edge.processors import available_threads
 from cxr_edge.results import Format, RowWriter, StudyCollector, open_writer, to_row
-from cxr_edge.types import GateMode, Prediction, Rejection
+from cxr_edge.types import Prediction, Rejection
 
 if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier
@@ -85,7 +89,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the rows to FILE, whole or not at all.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    overwrite: OverwriteOption = False,
     heatmap: Annotated[
         Path | None, typer.Option("--heatmap", metavar="FOLDER", help="Write a PNG per image, named by its SHA-256.")
     ] = None,
@@ -93,9 +97,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     operating_point: OperatingPointOption = None,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
-    gate: Annotated[
-        GateMode, typer.Option("--gate", help="What to do with images outside the intended use.")
-    ] = "strict",
+    gate: GateOption = "strict",
     no_identifiers: Annotated[
         bool, typer.Option("--no-identifiers", help="Leave path and UIDs out of the rows.")
     ] = False,
@@ -116,9 +118,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     for notice in found.notices:
         say(notice)
     isolation = _start_isolation(len(found.paths))
-    from cxr_edge.classifier import load  # after the cheap checks: it brings numpy and the engine
-
-    with load(
+    with open_classifier(
         model,
         provider=provider,
         threads=threads,
@@ -126,8 +126,6 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
         operating_point=operating_point,
         isolation=isolation,
     ) as classifier:
-        for note in classifier.notices:
-            say(note.message)
         if heatmap is not None:
             from cxr_edge.heatmap import check_heat_maps
 
@@ -210,12 +208,9 @@ def _progress(
     results: Iterator[Prediction | Rejection], found: Found, destination: _Destination
 ) -> Iterable[Prediction | Rejection]:
     rows_on_terminal = destination.output is None and destination.kind != "table" and is_terminal(sys.stdout)
-    if len(found.paths) < 2 or not is_terminal(sys.stderr) or rows_on_terminal:  # noqa: PLR2004 - one file needs no bar
+    if len(found.paths) < 2 or rows_on_terminal:  # noqa: PLR2004 - one file needs no bar
         return results
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(results, "classifying", total=len(found.paths), console=Console(stderr=True), transient=True)
+    return with_progress(results, "classifying", len(found.paths))
 
 
 def _format(wanted: Format | None, output: Path | None) -> Format:

@@ -1,7 +1,6 @@
 """`cxr-edge evaluate`."""
 
 import os
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.cli.console import is_terminal, out, printable, say
+from cxr_edge.cli.console import out, printable, say
 from cxr_edge.cli.inputs import STANDARD_INPUT
 from cxr_edge.cli.labelled_inputs import find_labelled
+from cxr_edge.cli.opening import open_classifier
 from cxr_edge.cli.options import (
+    GateOption,
     ModelOption,
     OperatingPointOption,
+    OverwriteOption,
     ProviderOption,
+    ReportJsonOption,
     ThreadsOption,
 )
+from cxr_edge.cli.progress import with_progress
 from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing, write_atomically
 from cxr_edge.labelled import LabelledImage
-from cxr_edge.types import GateMode, Prediction, Rejection
+from cxr_edge.types import Prediction, Rejection
 
 if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier
@@ -60,9 +64,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a self-contained HTML report.")
     ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON; - for standard output.")
-    ] = None,
+    json_file: ReportJsonOption = None,
     choose_threshold: Annotated[
         str | None,
         typer.Option(
@@ -75,7 +77,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
         Path | None,
         typer.Option("--overlay", metavar="FILE", help="Write the proposed operating point as an overlay file."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    overwrite: OverwriteOption = False,
     description: Annotated[
         str | None,
         typer.Option("--description", metavar="TEXT", help="What these images are; default: the source's name."),
@@ -87,9 +89,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     operating_point: OperatingPointOption = None,
     provider: ProviderOption = "auto",
     threads: ThreadsOption = None,
-    gate: Annotated[
-        GateMode, typer.Option("--gate", help="What to do with images outside the intended use.")
-    ] = "strict",
+    gate: GateOption = "strict",
 ) -> None:
     """Measure a model on labelled images.
 
@@ -100,7 +100,6 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     if overlay is not None and choose_threshold is None:
         message = "--overlay needs --choose-threshold: it writes the operating point that was proposed"
         raise UsageError(message)
-    from cxr_edge.classifier import load  # after the cheap checks: it brings numpy and the engine
     from cxr_edge.evaluate import Setting, parse_wish
     from cxr_edge.isolation.limits import IsolationLimits
 
@@ -111,7 +110,7 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
         identifiers=not no_identifiers,
         wish=None if choose_threshold is None else parse_wish(choose_threshold),
     )
-    with load(
+    with open_classifier(
         model,
         provider=provider,
         threads=threads,
@@ -119,8 +118,6 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
         operating_point=operating_point,
         isolation=IsolationLimits(),
     ) as classifier:
-        for note in classifier.notices:
-            say(note.message)
         images = find_labelled(source, classifier.contract.labels, outputs.paths)
         if not images:
             say("no image was found")
@@ -162,9 +159,4 @@ def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> 
 
 
 def _progress(results: Iterable[Prediction | Rejection], total: int) -> Iterable[Prediction | Rejection]:
-    if not is_terminal(sys.stderr):
-        return results
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(results, "evaluating", total=total, console=Console(stderr=True), transient=True)
+    return with_progress(results, "evaluating", total)

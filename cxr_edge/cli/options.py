@@ -1,8 +1,11 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from cxr_edge.types import GateMode
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"]
 
@@ -25,4 +28,9 @@ OperatingPointOption = Annotated[
         help="A name from `cxr-edge info`, or a site's own from evaluate --overlay.",
         show_default=False,
     ),
+]
+GateOption = Annotated[GateMode, typer.Option("--gate", help="What to do with images outside the intended use.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+ReportJsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON; - for standard output.")
 ]

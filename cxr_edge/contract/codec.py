@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from cxr_edge.contract.check import check
+from cxr_edge.contract.closed import closed_json_schema
 from cxr_edge.contract.schema import METADATA_KEY, SCHEMA_VERSION, Contract
 from cxr_edge.errors import ContractError
 
@@ -60,11 +61,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Contract:
 
 def json_schema() -> dict[str, Any]:
     """The contract's JSON Schema, closed: no object admits a field that is not listed."""
-    (root,), components = msgspec.json.schema_components([Contract], ref_template="#/$defs/{name}")
-    for definition in components.values():
-        if definition.get("type") == "object":
-            definition["additionalProperties"] = False
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": components}
+    return closed_json_schema(Contract)
 
 
 def _refuse_unknown(raw: object, known: object, where: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from cxr_edge.contract.closed import closed_json_schema
 from cxr_edge.evaluate.report import Report
 
 
@@ -19,8 +20,4 @@ def report_to_json(report: Report) -> bytes:
 
 def json_schema() -> dict[str, Any]:
     """The report's JSON Schema, closed: no object holds a field that is not listed."""
-    (root,), components = msgspec.json.schema_components([Report], ref_template="#/$defs/{name}")
-    for definition in components.values():
-        if definition.get("type") == "object":
-            definition["additionalProperties"] = False
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": components}
+    return closed_json_schema(Report)

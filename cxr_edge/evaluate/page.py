@@ -2,26 +2,18 @@
 
 from collections.abc import Iterator
 
-from cxr_edge.evaluate import markup, plots
+from cxr_edge.evaluate import plots
 from cxr_edge.evaluate.report import BinaryFigures, Case, RejectedCase, Report, ThresholdRow
 from cxr_edge.evaluate.style import STYLE
-from cxr_edge.evaluate.words import bare, number, percent
+from cxr_edge.page import markup
+from cxr_edge.page.document import document
+from cxr_edge.page.words import bare, number, percent
 from cxr_edge.types import Interval
-
-# the browser itself refuses whatever would be fetched or run
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def report_to_html(report: Report) -> bytes:
     """The page, UTF-8."""
-    title = f"Evaluation of {report.model.name} {report.model.version}"
-    head = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{markup.element('title', title)}<style>{STYLE}</style></head><body>"
-    )
-    return "\n".join([head, markup.element("h1", title), *_body(report), "</body></html>\n"]).encode()
+    return document(f"Evaluation of {report.model.name} {report.model.version}", _body(report), STYLE)
 
 
 def _body(report: Report) -> Iterator[str]:
@@ -96,7 +88,7 @@ def _figures(report: Report) -> str:
     if len(report.labels) > 2:  # noqa: PLR2004 - with two labels it is what stands above
         rows.append(["accuracy over all labels", percent(report.by_label.accuracy), *empty])
         rows.append(["balanced accuracy over all labels", percent(report.by_label.balanced_accuracy), *empty])
-    rows.insert(0, ["how many", *(f"{part.counts.total:,}; {rejected:,} images rejected" for part in parts)])
+    rows.insert(0, ["how many", *(f"{part.counts.total:,}; images rejected: {rejected:,}" for part in parts)])
     return markup.table(["figure", *(f"by {part.unit}" for part in parts)], rows)
 
 
@@ -120,12 +112,13 @@ def _column(figures: BinaryFigures) -> dict[str, str]:
 
 def _plots(report: Report) -> Iterator[str]:
     point = report.operating_point.name
-    count = f"{report.data.classified:,} images; {report.data.rejected:,} rejected are not in it"
+    count = f"Images: {report.data.classified:,}; rejected, not in it: {report.data.rejected:,}"
     yield _plot("ROC", plots.roc_plot(report), f"Dot: {point}. Dashed: chance. {count}.")
     words = f"Dot: {point}. Dashed: share of positives among the images. {count}."
     yield _plot("Precision and recall", plots.precision_recall_plot(report), words)
-    words = f"Whiskers: 95 % intervals. Bars: how many images a bin holds. Dashed: perfectly calibrated. {count}."
-    yield _plot("Reliability", plots.reliability_plot(report), words)
+    fullest = max(part.count for part in report.reliability)
+    words = f"Whiskers: 95 % intervals. Bars: images of a bin, at most {fullest:,}. Dashed: perfectly calibrated."
+    yield _plot("Reliability", plots.reliability_plot(report), f"{words} {count}.")
 
 
 def _plot(title: str, drawing: str, words: str) -> str:
@@ -171,7 +164,7 @@ def _thresholds(report: Report) -> Iterator[str]:
         words = f"Proposed: {point.name}, positive from a score of {point.threshold:.4f}; {point.how_chosen}."
         yield markup.element("p", words)
         yield markup.bullets(report.proposal.warnings, "warnings")
-    words = f"By image; {report.data.rejected:,} rejected images are not in these figures."
+    words = f"By image; rejected images, not in these figures: {report.data.rejected:,}."
     yield markup.element("p", words, "faint")
     header = ("threshold", "sensitivity", "specificity", "PPV", "NPV", "missed", "false alarms")
     yield markup.table(header, (_threshold(row, report) for row in report.thresholds))

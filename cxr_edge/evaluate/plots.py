@@ -1,10 +1,10 @@
 """Plots on the unit square, as SVG that takes its colours from the page."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
 from cxr_edge.evaluate.report import Points, Report
 from cxr_edge.metrics import Counts, ReliabilityBin
+from cxr_edge.page import svg
 
 SIDE, LEFT, TOP, RIGHT, BOTTOM = 300, 50, 12, 14, 46  # of the square and its margins, in the drawing's own units
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -13,10 +13,10 @@ BAR = 0.25  # of the height, for the fullest bin
 
 def roc_plot(report: Report) -> str:
     """Sensitivity over false positive rate, with the operating point in force."""
-    marks = [_diagonal()]
+    counts = report.images.counts
+    marks: list[str] = []
     if report.roc is not None:
-        marks.append(_line(report.roc))
-        marks += _here(1 - _specificity(report.images.counts), _sensitivity(report.images.counts))
+        marks = [_diagonal(), _line(report.roc), _here(1 - _specificity(counts), _sensitivity(counts))]
     return _frame("ROC curve", "1 - specificity", "sensitivity", marks, defined=report.roc is not None)
 
 
@@ -29,7 +29,7 @@ def precision_recall_plot(report: Report) -> str:
         marks = [_segment((0, share), (1, share), "guide"), _line(_steps(curve))]
         if counts.true_positive + counts.false_positive:
             precision = counts.true_positive / (counts.true_positive + counts.false_positive)
-            marks += _here(_sensitivity(counts), precision)
+            marks.append(_here(_sensitivity(counts), precision))
     return _frame("Precision and recall", "recall (sensitivity)", "precision (PPV)", marks, defined=curve is not None)
 
 
@@ -43,46 +43,47 @@ def reliability_plot(report: Report) -> str:
         if part.mean_score is not None and part.positives is not None:
             x, figure = part.mean_score, part.positives
             marks.append(_segment((x, figure.low), (x, figure.high), "whisker"))
-            marks.append(_dot(x, figure.estimate, 4, "curve-dot"))
+            marks.append(svg.circle(_place((x, figure.estimate)), 4, "curve-dot"))
     return _frame("Reliability", "mean score of the bin", "share truly positive", marks, defined=fullest > 0)
 
 
 def _frame(title: str, x_label: str, y_label: str, marks: Sequence[str], *, defined: bool) -> str:
     width, height = LEFT + SIDE + RIGHT, TOP + SIDE + BOTTOM
-    upward = escape(y_label)
-    middle, half_way = f"{LEFT + SIDE / 2:g}", TOP + SIDE / 2
+    middle, half_way = LEFT + SIDE / 2, TOP + SIDE / 2
     parts = [
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">',
-        f'<rect class="area" x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}"/>',
+        svg.rectangle((LEFT, TOP), SIDE, SIDE, "area"),
         *_axes(),
-        f'<text class="axis" x="{middle}" y="{height - 6}" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text class="axis" transform="translate(13 {half_way:g}) rotate(-90)" text-anchor="middle">{upward}</text>',
+        svg.label((middle, height - 6), x_label, "axis"),
+        svg.label((13, half_way), y_label, "axis", upward=True),
         *marks,
     ]
     if not defined:
-        parts.append(f'<text class="axis" x="{middle}" y="{half_way:g}" text-anchor="middle">not defined</text>')
-    return "".join([*parts, "</svg>"])
+        parts.append(svg.label((middle, half_way), "not defined", "axis"))
+    return svg.drawing(title, width, height, parts)
 
 
 def _axes() -> Iterator[str]:
     for tick in TICKS:
         yield _segment((tick, 0), (tick, 1), "grid")
         yield _segment((0, tick), (1, tick), "grid")
-        yield f'<text class="tick" x="{_x(tick):g}" y="{TOP + SIDE + 17}" text-anchor="middle">{tick:g}</text>'
-        yield f'<text class="tick" x="{LEFT - 7}" y="{_y(tick) + 4:g}" text-anchor="end">{tick:g}</text>'
+        yield svg.label((_x(tick), TOP + SIDE + 17), f"{tick:g}", "tick")
+        yield svg.label((LEFT - 7, _y(tick) + 4), f"{tick:g}", "tick", "end")
 
 
 def _x(value: float) -> float:
-    return round(LEFT + value * SIDE, 2)
+    return LEFT + value * SIDE
 
 
 def _y(value: float) -> float:
-    return round(TOP + (1 - value) * SIDE, 2)
+    return TOP + (1 - value) * SIDE
+
+
+def _place(point: tuple[float, float]) -> svg.Point:
+    return _x(point[0]), _y(point[1])
 
 
 def _line(points: Points) -> str:
-    places = " ".join(f"{_x(x):g},{_y(y):g}" for x, y in zip(points.x, points.y, strict=True))
-    return f'<polyline class="curve" points="{places}"/>'
+    return svg.polyline(map(_place, zip(points.x, points.y, strict=True)), "curve")
 
 
 def _steps(points: Points) -> Points:
@@ -95,30 +96,22 @@ def _steps(points: Points) -> Points:
 
 
 def _segment(start: tuple[float, float], end: tuple[float, float], style: str) -> str:
-    return (
-        f'<line class="{style}" x1="{_x(start[0]):g}" y1="{_y(start[1]):g}" x2="{_x(end[0]):g}" y2="{_y(end[1]):g}"/>'
-    )
+    return svg.line(_place(start), _place(end), style)
 
 
 def _diagonal() -> str:
     return _segment((0, 0), (1, 1), "guide")
 
 
-def _dot(x: float, y: float, radius: float, style: str) -> str:
-    return f'<circle class="{style}" cx="{_x(x):g}" cy="{_y(y):g}" r="{radius:g}"/>'
-
-
-def _here(x: float, y: float) -> list[str]:
-    return [_dot(x, y, 6, "here")]
+def _here(x: float, y: float) -> str:
+    return svg.circle(_place((x, y)), 6, "here")
 
 
 def _bar(part: ReliabilityBin, fullest: int) -> str:
     height = BAR * part.count / fullest
     width = (part.high - part.low) * SIDE - 2
-    return (
-        f'<rect class="bar" x="{_x(part.low) + 1:g}" y="{_y(height):g}" width="{width:g}" '
-        f'height="{height * SIDE:.2f}"><title>{part.count} images</title></rect>'
-    )
+    corner = (_x(part.low) + 1, _y(height))
+    return svg.rectangle(corner, width, height * SIDE, "bar", f"{part.count} images")
 
 
 def _sensitivity(counts: Counts) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cxr_edge.evaluate.report import BinaryFigures, Case, RejectedCase, Report
-from cxr_edge.evaluate.words import bare, number, percent, visible
+from cxr_edge.page.words import bare, number, percent, visible
 
 MAX_LISTED = 20
 

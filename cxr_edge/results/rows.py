@@ -27,30 +27,30 @@ def to_row(result: Prediction | Rejection, *, identifiers: bool = True) -> Row:
         result: what a classifier gave.
         identifiers: whether path and UIDs stand in it; the content's SHA-256 always does.
     """
-    head = {"schema_version": ROW_SCHEMA_VERSION, "kind": "image", "source": source_to_row(result.source, identifiers)}
+    head = {"schema_version": ROW_SCHEMA_VERSION, "kind": "image", "source": _source(result.source, identifiers)}
     if isinstance(result, Rejection):
         return {
             **head,
             "status": "rejected",
             "reason": {"code": result.reason.value, "message": result.message},
-            "gate": gate_to_row(result.gate) if result.gate else None,
+            "gate": _gate(result.gate) if result.gate else None,
             "latency_ms": _latency(result.latency),
         }
     return {
         **head,
         "status": "classified",
-        **verdict_to_row(result),
-        "gate": gate_to_row(result.gate),
+        **_verdict(result),
+        "gate": _gate(result.gate),
         "rendering": result.rendering,
         "pixel_intensity_relationship": _pixel_intensity_relationship(result.tags),
-        "model": model_to_row(result.model),
+        "model": _model(result.model),
         "execution_provider": result.execution_provider,
         "latency_ms": _latency(result.latency),
         "warnings": _notes(result.warnings),
     }
 
 
-def verdict_to_row(result: Prediction) -> Row:
+def _verdict(result: Prediction) -> Row:
     """The part of a row that says what the model decided."""
     return {
         "label": result.label,
@@ -61,7 +61,7 @@ def verdict_to_row(result: Prediction) -> Row:
     }
 
 
-def source_to_row(source: Source, identifiers: bool) -> Row:  # noqa: FBT001 - private to the package's rows
+def _source(source: Source, identifiers: bool) -> Row:  # noqa: FBT001 - private to the package's rows
     """The `source` object; every key always stands there."""
     return {
         "path": source.path if identifiers else None,
@@ -71,7 +71,7 @@ def source_to_row(source: Source, identifiers: bool) -> Row:  # noqa: FBT001 - p
     }
 
 
-def model_to_row(model: ModelIdentity) -> Row:
+def _model(model: ModelIdentity) -> Row:
     """The `model` object."""
     return {"name": model.name, "version": model.version, "sha256": model.sha256}
 
@@ -95,7 +95,7 @@ def _interval(figure: Interval) -> Row:
     return {"estimate": figure.estimate, "low": figure.low, "high": figure.high}
 
 
-def gate_to_row(gate: Gate) -> Row:
+def _gate(gate: Gate) -> Row:
     """The `gate` object."""
     distance = None if gate.distance is None else round(gate.distance, 4)
     return {"status": gate.status, "reasons": _notes(gate.reasons), "distance": distance}

@@ -1,7 +1,9 @@
 """Several images of one study, summed up in a row of its own."""
 
+from collections.abc import Iterable
+
 from cxr_edge.errors import Reason
-from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, gate_to_row, model_to_row, source_to_row, verdict_to_row
+from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, to_row
 from cxr_edge.types import Prediction, Rejection
 
 LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL", "LAT"})  # PS3.3 C.8.11.5.1.1 and common practice
@@ -31,37 +33,50 @@ class StudyCollector:
         """A row for each study of two images or more, in the order of their first image."""
         return [self._row(uid, list(images.values())) for uid, images in self._groups.items() if len(images) > 1]
 
-    def _row(self, uid: str, images: list[Prediction | Rejection]) -> Row:
-        rejected = sum(isinstance(image, Rejection) for image in images)
-        row: Row = {
-            "schema_version": ROW_SCHEMA_VERSION,
-            "kind": "study",
-            "source": {"study_instance_uid": (uid or None) if self._identifiers else None},
-            "images": len(images),
-            "rejected": rejected,
-        }
-        deciding = _deciding([image for image in images if isinstance(image, Prediction)])
-        if deciding is None:
-            message = f"none of {len(images)} images is a classified frontal view that the gate lets pass"
-            return {**row, "status": "rejected", "reason": {"code": "no_image_classified", "message": message}}
-        return {
-            **row,
-            "status": "classified",
-            **verdict_to_row(deciding),
-            "deciding_image": source_to_row(deciding.source, self._identifiers),
-            "gate": gate_to_row(deciding.gate),
-            "model": model_to_row(deciding.model),
-            "execution_provider": deciding.execution_provider,
-        }
+    def _row(self, uid: str, results: list[Prediction | Rejection]) -> Row:
+        images = ((to_row(result, identifiers=self._identifiers), may_decide(result)) for result in results)
+        return study_row(images, (uid or None) if self._identifiers else None)
 
 
-def _deciding(images: list[Prediction]) -> Prediction | None:
-    """The image of the highest score among the frontal ones; a view that is not stated counts as frontal.
+def may_decide(result: Prediction | Rejection) -> bool:
+    """Whether an image may decide its study: classified, frontal, and let pass by the gate.
 
-    What the gate refused (`--gate warn` classifies it all the same) never decides a study.
+    A view that is not stated counts as frontal. What the gate refused (`--gate warn` classifies it all the same) never
+    decides.
     """
-    frontal = [image for image in images if image.gate.status != "refused" and not _is_lateral(image)]
-    return max(frontal, key=lambda image: image.score, default=None)
+    return isinstance(result, Prediction) and result.gate.status != "refused" and not _is_lateral(result)
+
+
+def study_row(images: Iterable[tuple[Row, bool]], study_instance_uid: str | None) -> Row:
+    """The row of one study; of the images that may decide, the one of the highest score does.
+
+    Args:
+        images: the rows of its images, each with whether it may decide; walked through once, one held at a time.
+        study_instance_uid: what stands in the row as (0020,000D).
+    """
+    count, rejected, deciding = 0, 0, None
+    for image, decides in images:
+        count += 1
+        rejected += image["status"] == "rejected"
+        if decides and (deciding is None or image["score"] > deciding["score"]):
+            deciding = image
+    row: Row = {
+        "schema_version": ROW_SCHEMA_VERSION,
+        "kind": "study",
+        "source": {"study_instance_uid": study_instance_uid},
+        "images": count,
+        "rejected": rejected,
+    }
+    if deciding is None:
+        message = f"none of {count} images is a classified frontal view that the gate lets pass"
+        return {**row, "status": "rejected", "reason": {"code": "no_image_classified", "message": message}}
+    return {
+        **row,
+        "status": "classified",
+        **{key: deciding[key] for key in ("label", "probabilities", "score", "positive", "operating_point")},
+        "deciding_image": deciding["source"],
+        **{key: deciding[key] for key in ("gate", "model", "execution_provider")},
+    }
 
 
 def _is_lateral(image: Prediction) -> bool:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, get_args
 
 from cxr_edge.results.rows import Row
@@ -75,23 +75,34 @@ class _JsonWriter:
 
 
 class _CsvWriter:
-    """RFC 4180, comma, with a header; text that a spreadsheet would run as a formula gets an apostrophe."""
+    """RFC 4180, comma, with a header."""
 
     def __init__(self, emit: Callable[[str], object]) -> None:
         self._emit = emit
-        self._line(CSV_COLUMNS)
+        self._emit(csv_header())
 
     def write(self, row: Row) -> None:
-        flat = flatten(row)
-        self._line([_cell(flat.get(column)) for column in CSV_COLUMNS])
+        self._emit(csv_record(row))
 
     def close(self) -> None:
         """CSV needs no end."""
 
-    def _line(self, cells: "tuple[str, ...] | list[str]") -> None:
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\r\n").writerow(cells)
-        self._emit(buffer.getvalue())
+
+def csv_header() -> str:
+    """The first record of a CSV file of rows, with its end of line."""
+    return _record(CSV_COLUMNS)
+
+
+def csv_record(row: Row) -> str:
+    """One row as a CSV record; text that a spreadsheet would run as a formula gets an apostrophe."""
+    flat = flatten(row)
+    return _record([_cell(flat.get(column)) for column in CSV_COLUMNS])
+
+
+def _record(cells: Sequence[str]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue()
 
 
 def flatten(row: Row) -> dict[str, object]:

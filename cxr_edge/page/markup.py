@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from cxr_edge.evaluate.words import visible
+from cxr_edge.page.words import visible
 
 
 def text(content: object) -> str:

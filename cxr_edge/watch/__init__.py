@@ -1,0 +1,1 @@
+"""Watching a folder: every file that arrives is classified, exactly once in effect, unattended."""

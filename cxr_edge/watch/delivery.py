@@ -1,0 +1,304 @@
+"""What was decided reaches the disk: results, ledger, moves, daily CSV and study summaries, in a thread of their own.
+
+Writing waits for the disk, and inference need not. Where the disk cannot be written, the thread tries again until it
+can; what is handed over meanwhile fills a short queue, and then the service takes no new work.
+"""
+
+import queue
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Self
+
+from cxr_edge.errors import Reason
+from cxr_edge.results import Row
+from cxr_edge.watch import after
+from cxr_edge.watch.condition import Condition
+from cxr_edge.watch.daily_csv import DailyCsv
+from cxr_edge.watch.entry import Entry
+from cxr_edge.watch.events import (
+    Classified,
+    Conflict,
+    Duplicate,
+    Fault,
+    FaultCode,
+    Incomplete,
+    Moved,
+    Rejected,
+    State,
+    StudySummarised,
+)
+from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome
+from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable
+from cxr_edge.watch.parts import Parts
+from cxr_edge.watch.state_errors import StateFault, StateUnusable
+from cxr_edge.watch.studies import write_study
+
+LENGTH: Final = 8  # decided images that wait for the disk
+TICK_S: Final = 0.5
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+MOVE_PAUSE_S: Final = 60.0
+CSV_ROWS: Final = 2000  # in one writing
+CONFLICT_NOTE: Final = {
+    "code": "sop_instance_uid_conflict",
+    "message": "another image with the same SOP Instance UID and other content was received",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """A file and what became of it.
+
+    Attributes:
+        entry: the file.
+        outcome: for the ledger.
+        row: for its result file.
+        heat_map: a PNG.
+        latency_ms: from reading to result.
+    """
+
+    entry: Entry
+    outcome: Outcome
+    row: Row
+    heat_map: bytes | None = None
+    latency_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A file whose content has a result already."""
+
+    entry: Entry
+    known: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A decided file that is still to leave the inbox."""
+
+    look: Look
+
+
+Parcel = Decided | Repeated | Owed
+
+
+class Delivery:
+    """Takes parcels, in order. One thread; whoever hands over waits while it is behind."""
+
+    def __init__(self, parts: Parts, outbox: Outbox, condition: Condition) -> None:
+        """Nothing runs before `with`."""
+        self._settings, self._ledger, self._observer = parts.settings, parts.ledger, parts.observer
+        self._parts, self._outbox, self._condition = parts, outbox, condition
+        self.under_way: set[bytes] = set()  # contents on their way; a second file with one of them waits
+        self.undelivered = 0
+        self._csv = DailyCsv(outbox)
+        self._sum_up_pause_s, self._sum_up_from = 0.0, 0.0
+        self._queue: queue.Queue[Parcel | None] = queue.Queue(LENGTH)
+        self._given_up = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="cxr-edge-delivery")
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Deliver what was handed over and end; what cannot be written now is given up, and done again next time."""
+        self._given_up.set()
+        while self._thread.is_alive():
+            with suppress(queue.Full):
+                self._queue.put(None, timeout=TICK_S)
+                break
+        self._thread.join()
+        if kind is None and self._failure is not None:
+            raise self._failure
+
+    def put(self, parcel: Parcel) -> None:
+        """Hand over; waits while the thread is behind.
+
+        Raises:
+            LedgerDamaged: found by the thread.
+            Exception: a defect in it.
+        """
+        if isinstance(parcel, Decided) and parcel.outcome.content is not None:
+            self.under_way.add(parcel.outcome.content)
+        while True:
+            self.check()
+            if self._parts.stop.is_set():
+                self._given_up.set()  # else a full disk would hold up the end
+            with suppress(queue.Full):
+                self._queue.put(parcel, timeout=TICK_S)
+                return
+
+    def check(self) -> None:
+        """Raise what ended the thread, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that was handed over is on the disk."""
+        return self._queue.unfinished_tasks == 0
+
+    def _run(self) -> None:
+        try:
+            while True:
+                try:
+                    parcel = self._queue.get(timeout=TICK_S)
+                except queue.Empty:
+                    self._sum_up()
+                    continue
+                if parcel is None:
+                    break
+                self._insist(parcel)
+                self._queue.task_done()
+                self._sum_up()
+            self._sum_up(last=True)
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self._failure = error
+
+    def _insist(self, parcel: Parcel) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                self._deliver(parcel)
+            except (OutboxUnavailable, StateUnusable) as error:
+                self._say(error, pause)
+                if self._given_up.is_set():
+                    self._give_back(parcel)
+                    return
+                self._given_up.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                self._condition.recover()
+                return
+
+    def _give_back(self, parcel: Parcel) -> None:
+        """For the next run, which is not to hold it against the file."""
+        self.undelivered += 1
+        if not isinstance(parcel, Owed):
+            with suppress(StateUnusable):
+                self._ledger.release(parcel.entry)
+
+    def _say(self, error: OutboxUnavailable | StateUnusable, pause: float) -> None:
+        code = code_of(error)
+        state: State = "outbox_unavailable" if isinstance(error, OutboxUnavailable) else "state_unavailable"
+        self._condition.fail(state, code)
+        self._observer.observe(Fault(code, pause_s=pause))
+
+    def _deliver(self, parcel: Parcel) -> None:
+        kind: FileState
+        match parcel:
+            case Decided(entry=entry, outcome=outcome):
+                same = self._write(parcel)
+                content, kind = outcome.content, outcome.state
+            case Repeated(entry, known):
+                same = self._ledger.finish_duplicate(entry, known)
+                self._observer.observe(Duplicate(self._parts.name_of(entry), known.content.hex()))
+                content, kind = known.content, "done" if known.state == "classified" else "rejected"
+            case Owed(look):
+                same, entry, content, kind = True, look.entry, look.content, look.state
+        self._parts.deferred.forget(entry)
+        if same and content is not None and (kind in {"done", "rejected"}):
+            self._move(entry, content, kind)
+
+    def _write(self, decided: Decided) -> bool:
+        """The result to the disk, then to the ledger; whether the file is still the one that was read."""
+        entry, outcome, row = decided.entry, decided.outcome, decided.row
+        content = outcome.content
+        if content is None:
+            message = "a decided file without a content"
+            raise ValueError(message)
+        other = self._ledger.other_content_of(outcome.instance, content) if outcome.instance is not None else None
+        if other is not None and "warnings" in row:
+            row = {**row, "warnings": [*row["warnings"], CONFLICT_NOTE]}
+        self._outbox.write_result(row, decided.heat_map)
+        same = self._ledger.finish(entry, replace(outcome, day=self._outbox.written_on(content.hex())))
+        self.under_way.discard(content)
+        self._tell(decided, content)
+        if other is not None and outcome.instance is not None:
+            self._observer.observe(Conflict(content.hex(), other.hex(), outcome.instance.hex()))
+        return same
+
+    def _tell(self, decided: Decided, content: bytes) -> None:
+        name, outcome = self._parts.name_of(decided.entry), decided.outcome
+        if outcome.state == "done":
+            self._observer.observe(Classified(content.hex(), decided.latency_ms))
+            return
+        reason = Reason(outcome.reason or Reason.INTERNAL)
+        if outcome.state == "incomplete":
+            self._observer.observe(Incomplete(name, reason.value))
+        self._observer.observe(Rejected(name, content.hex(), reason, decided.latency_ms))
+
+    def _move(self, entry: Entry, content: bytes, kind: Literal["done", "rejected"]) -> None:
+        """As `--after` says; what cannot be moved now is owed, and found again by a later scan."""
+        root = self._settings.after_done if kind == "done" else self._settings.after_rejected
+        if root is None:
+            return
+        try:
+            moved = after.move(entry, root, content.hex())
+        except OutboxUnavailable:
+            moved = after.Moved.BLOCKED
+        if moved is after.Moved.MOVED:
+            self._ledger.moved(entry)
+            self._observer.observe(Moved(content.hex(), kind))
+        elif moved is after.Moved.BLOCKED:
+            self._parts.deferred.put(entry, MOVE_PAUSE_S)
+            self._observer.observe(Fault("move_failed", pause_s=MOVE_PAUSE_S))
+        elif moved is after.Moved.CHANGED:
+            self._observer.observe(Fault("file_changed_before_move"))
+
+    def _sum_up(self, *, last: bool = False) -> None:
+        """What is made from results that are on the disk: made later where it cannot be made now."""
+        if not last and time.monotonic() < self._sum_up_from:
+            return
+        try:
+            if last or self._csv.due():
+                self._add_to_csv()
+            quiet_s = 0.0 if last and self._settings.once else self._settings.study_timeout_s
+            for study in self._ledger.dirty_studies(quiet_s):
+                images = [(content.content.hex(), content.decides) for content in self._ledger.contents_of(study)]
+                if write_study(self._outbox, study.key, images, identifiers=self._settings.identifiers):
+                    self._observer.observe(StudySummarised(study.key.hex(), len(images)))
+                self._ledger.clean(study)
+        except (OutboxUnavailable, StateUnusable) as error:
+            pause = min(max(FIRST_PAUSE_S, 2 * self._sum_up_pause_s), LONGEST_PAUSE_S)
+            self._sum_up_pause_s, self._sum_up_from = pause, time.monotonic() + pause
+            self._say(error, pause)
+            self.undelivered += last
+        else:
+            if self._sum_up_pause_s:
+                self._sum_up_pause_s = 0.0
+                self._condition.recover()
+
+    def _add_to_csv(self) -> None:
+        while pending := self._ledger.rows_for_csv(CSV_ROWS):
+            updated = self._csv.update((content.day, content.content.hex()) for content in pending)
+            if updated.held:
+                self._observer.observe(Fault("csv_delayed"))
+            self._ledger.mark_in_csv(bytes.fromhex(name) for name in (*updated.written, *updated.missing))
+            if updated.held or len(pending) < CSV_ROWS:
+                return
+
+
+def code_of(error: OutboxUnavailable | StateUnusable) -> FaultCode:
+    """What the log and the health file call it."""
+    if isinstance(error, StateUnusable):
+        return _STATE_CODES[error.kind]
+    return _OUTBOX_CODES[error.kind]
+
+
+_STATE_CODES: Final[dict[StateFault, FaultCode]] = {
+    "full": "state_full",
+    "read_only": "state_read_only",
+    "busy": "state_busy",
+    "other": "state_other",
+}
+_OUTBOX_CODES: Final[dict[OutboxFault, FaultCode]] = {
+    OutboxFault.FULL: "outbox_full",
+    OutboxFault.READ_ONLY: "outbox_read_only",
+    OutboxFault.AWAY: "outbox_away",
+    OutboxFault.OTHER: "outbox_other",
+}

@@ -1,0 +1,287 @@
+"""The folder of results: a file stands in it whole or not at all, once for each content."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import IO
+
+from cxr_edge.errors import OutputError
+from cxr_edge.files import atomic_writer, sync_folder
+from cxr_edge.results import Row
+from cxr_edge.watch.stored_row import parse_row
+
+LEFTOVER = re.compile(r"\.cxr-edge-watch-[0-9a-f]{16}\.part")  # not classify's `.cxr-edge-*.part`, which may be in use
+MAX_RESULT_BYTES = 1 << 20  # a row has some 2 KB; more is no result of ours
+PROBE_BYTES = 16384
+
+
+class OutboxFault(StrEnum):
+    """Why a folder cannot be written now."""
+
+    FULL = "full"
+    READ_ONLY = "read_only"  # or no permission
+    AWAY = "away"  # gone, unmounted, the server does not answer
+    OTHER = "other"
+
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_AWAY = {
+    getattr(errno, name)
+    for name in (
+        "ENOENT", "ENOTDIR", "ENXIO", "ENODEV", "ESTALE", "ENOTCONN", "ETIMEDOUT", "ECONNRESET", "ECONNABORTED",
+        "ECONNREFUSED", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET", "ESHUTDOWN", "EREMOTEIO",
+    )
+    if hasattr(errno, name)
+}  # fmt: skip
+# Windows' own numbers, of which errno tells only some apart (winerror.h)
+_WINDOWS: dict[int, OutboxFault] = {
+    19: OutboxFault.READ_ONLY,  # ERROR_WRITE_PROTECT
+    21: OutboxFault.AWAY,  # ERROR_NOT_READY
+    39: OutboxFault.FULL,  # ERROR_HANDLE_DISK_FULL
+    51: OutboxFault.AWAY,  # ERROR_REM_NOT_LIST
+    53: OutboxFault.AWAY,  # ERROR_BAD_NETPATH
+    55: OutboxFault.AWAY,  # ERROR_DEV_NOT_EXIST
+    59: OutboxFault.AWAY,  # ERROR_UNEXP_NET_ERR
+    64: OutboxFault.AWAY,  # ERROR_NETNAME_DELETED
+    67: OutboxFault.AWAY,  # ERROR_BAD_NET_NAME
+    112: OutboxFault.FULL,  # ERROR_DISK_FULL
+    121: OutboxFault.AWAY,  # ERROR_SEM_TIMEOUT
+    1231: OutboxFault.AWAY,  # ERROR_NETWORK_UNREACHABLE
+    1232: OutboxFault.AWAY,  # ERROR_HOST_UNREACHABLE
+    1295: OutboxFault.FULL,  # ERROR_DISK_QUOTA_EXCEEDED
+}
+
+
+class OutboxUnavailable(OutputError):  # noqa: N818 - it names a state that ends, as EnvironmentUnusable does
+    """A folder that is written to cannot be written now; the work waits, nothing is lost.
+
+    Attributes:
+        kind: what is wrong with the folder.
+    """
+
+    def __init__(self, kind: OutboxFault, message: str) -> None:
+        """Keep the kind beside the message, which holds no path."""
+        super().__init__(message)
+        self.kind = kind
+
+    @classmethod
+    def of(cls, error: OSError, what: str = "the results folder") -> "OutboxUnavailable":
+        """From what the operating system said; of that only `strerror`, because the rest may name a patient."""
+        return cls(fault_of(error), f"cannot write to {what}: {error.strerror or 'unknown error'}")
+
+
+def fault_of(error: OSError) -> OutboxFault:
+    """Which of the four faults an error of the operating system is."""
+    windows = getattr(error, "winerror", None)
+    if windows in _WINDOWS:
+        return _WINDOWS[windows]
+    kinds: tuple[tuple[set[int], OutboxFault], ...] = (
+        (_FULL, OutboxFault.FULL),
+        (_READ_ONLY, OutboxFault.READ_ONLY),
+        (_AWAY, OutboxFault.AWAY),
+    )
+    return next((kind for numbers, kind in kinds if error.errno in numbers), OutboxFault.OTHER)
+
+
+@contextlib.contextmanager
+def publish(
+    target: Path, root: Path, *, overwrite: bool = True, what: str = "the results folder"
+) -> Iterator[IO[bytes]]:
+    """As `atomic_writer`, with its temporary file in `root`, where `remove_leftovers` finds it after a power cut.
+
+    Raises:
+        OutboxUnavailable: for any fault of the file system.
+        FileExistsError: `target` exists and is not to be overwritten.
+    """
+    try:
+        with atomic_writer(target, overwrite=overwrite, temporary=_temporary(root)) as stream:
+            yield stream
+    except OutputError as error:
+        if isinstance(error, OutboxUnavailable):
+            raise
+        if isinstance(error.__cause__, OSError):
+            raise OutboxUnavailable.of(error.__cause__, what) from None  # both of them hold paths
+        if not root.is_dir():
+            raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {what}: it is not there") from None
+        if not overwrite and os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        raise OutboxUnavailable(OutboxFault.OTHER, f"cannot write to {what}: a folder or device has the name") from None
+
+
+def remove_leftovers(root: Path, what: str = "the results folder") -> int:
+    """Remove the temporary files that a killed run left in `root`; only while its lock is held.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        OutboxUnavailable: the folder cannot be listed or changed.
+    """
+    try:
+        with os.scandir(root) as entries:
+            found = [entry.path for entry in entries if LEFTOVER.fullmatch(entry.name)]
+        for path in found:
+            os.unlink(path)  # noqa: PTH108 - a text is at hand
+    except OSError as error:
+        raise OutboxUnavailable.of(error, what) from None
+    return len(found)
+
+
+def probe(root: Path, what: str = "the results folder", room: int = PROBE_BYTES) -> None:
+    """Find out whether `room` bytes can be written in `root` now, and leave nothing.
+
+    Raises:
+        OutboxUnavailable: they cannot.
+    """
+    temporary = _temporary(root)
+    try:
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(os.urandom(room))  # some file systems store zeros in no room
+                stream.flush()
+                os.fsync(stream.fileno())
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutboxUnavailable.of(error, what) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The folder of results.
+
+    Attributes:
+        folder: the folder, which exists; it is never made again, because an unmounted share leaves an empty folder.
+        marker: the name of a file that stands in it as long as it is the right one, such as its lock; None for none.
+    """
+
+    folder: Path
+    marker: str | None = None
+
+    def write_result(self, row: Row, heat_map: bytes | None = None) -> bool:
+        """Write `<content_sha256>.json`, and `<content_sha256>.png` before it.
+
+        A valid row of the same content that stands there already is kept: what was told once is never told otherwise.
+
+        Args:
+            row: of one image whose bytes were read.
+            heat_map: a PNG.
+
+        Returns:
+            Whether the row was written now. Either way it is on the disk.
+
+        Raises:
+            OutboxUnavailable: it cannot be written now.
+            ValueError: the row names no content.
+        """
+        content = row["source"]["content_sha256"]
+        if content is None:
+            message = "a result file is named after the content, which this row does not name"
+            raise ValueError(message)
+        self.check()
+        if self.read_row(content) is not None:
+            self._sync()  # the run that wrote it may have been killed before it did
+            return False
+        if heat_map is not None:
+            self.write(f"{content}.png", heat_map)
+        self.write(f"{content}.json", to_json(row))
+        return True
+
+    def written_on(self, content: str) -> str:
+        """The day of `<content>.json`, YYYY-MM-DD, local: the same whenever it is asked, as after a rebuilt ledger.
+
+        Raises:
+            OutboxUnavailable: the file is not there, or cannot be looked at.
+        """
+        try:
+            changed = (self.folder / f"{content}.json").stat().st_mtime
+        except OSError as error:
+            raise OutboxUnavailable.of(error) from None
+        return datetime.fromtimestamp(changed).astimezone().date().isoformat()
+
+    def read_row(self, content: str) -> Row | None:
+        """The row in `<content>.json`; None where there is none or it is damaged.
+
+        Raises:
+            OutboxUnavailable: the folder cannot be read now.
+        """
+        data = self.read(f"{content}.json", MAX_RESULT_BYTES)
+        return None if data is None else parse_row(data, content)
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """The bytes of a regular file of at most `limit` bytes; None where it is none.
+
+        Raises:
+            OutboxUnavailable: the folder cannot be read now.
+        """
+        path = self.folder / name
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+                return None  # a pipe would be waited for without end
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OutboxUnavailable.of(error) from None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file whole or not at all; one that holds the same bytes is left alone.
+
+        Raises:
+            OutboxUnavailable: it cannot be written now.
+        """
+        if self.read(name, len(data)) == data:
+            self._sync()
+            return
+        with self.open(name) as stream:
+            stream.write(data)
+
+    @contextlib.contextmanager
+    def open(self, name: str) -> Iterator[IO[bytes]]:
+        """A stream that becomes the file `name`, whole, when the block ends without an error.
+
+        Raises:
+            OutboxUnavailable: it cannot be written now.
+        """
+        self.check()
+        with publish(self.folder / name, self.folder) as stream:
+            yield stream
+
+    def check(self) -> None:
+        """Raises `OutboxUnavailable` where the folder is not there, or another one has its place."""
+        if not (self.folder.is_dir() if self.marker is None else (self.folder / self.marker).exists()):
+            raise OutboxUnavailable(OutboxFault.AWAY, "cannot write to the results folder: it is not there")
+
+    def probe(self, room: int = PROBE_BYTES) -> None:
+        """Find out whether `room` bytes can be written again, and leave nothing.
+
+        Raises:
+            OutboxUnavailable: they cannot.
+        """
+        self.check()
+        probe(self.folder, room=room)
+
+    def _sync(self) -> None:
+        try:
+            sync_folder(self.folder)
+        except OSError as error:
+            raise OutboxUnavailable.of(error) from None
+
+
+def _temporary(root: Path) -> Path:
+    return root / f".cxr-edge-watch-{os.urandom(8).hex()}.part"
+
+
+def to_json(row: Row) -> bytes:
+    """The bytes of a result file: one row, ASCII, with a line's end."""
+    return (json.dumps(row, allow_nan=False) + "\n").encode()

@@ -1,0 +1,109 @@
+"""Everything that a user may decide about watching a folder, in one frozen value."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cxr_edge.errors import UsageError
+from cxr_edge.qualification.record import STATE_VARIABLE, state_folder
+from cxr_edge.types import GateMode
+
+Order = Literal["oldest", "newest"]
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options of `cxr-edge watch`, checked. Times are in seconds.
+
+    Attributes:
+        inbox: the folder that is watched, with all its sub-folders.
+        results: OUTBOX, where results are written.
+        state: ledger, salt, lock and health; on a local disk. None for one of its own in the package's folder.
+        poll_interval_s: between two scans at least; events of the file system may wake it sooner.
+        settle_s: a file must have been unchanged for so long before it is read.
+        incomplete_after_s: a file that is not whole so long after its last change is reported as incomplete.
+        study_timeout_s: a study that has been quiet for so long is summed up.
+        order: which of the waiting files come first, by their time of change.
+        nice: give way to other programs: below-normal priority, no spinning.
+        after_done: move classified files there; None leaves them where they are.
+        after_rejected: move rejected files there; None leaves them where they are.
+        heatmap: write `<SHA-256>.png` beside each result.
+        identifiers: results hold path and UIDs; logs and ledger never do.
+        gate, model, operating_point, provider, threads: as `cxr_edge.load` takes them.
+        log_file: JSON lines go there; None for standard error.
+        log_max_mb: a log file of this size (10^6 bytes) is rotated.
+        log_keep: so many rotated log files are kept beside the one in use.
+        once: end when all that is in the inbox is decided, instead of going on.
+    """
+
+    inbox: Path
+    results: Path
+    state: Path | None = None
+    poll_interval_s: float = 5.0
+    settle_s: float = 2.0
+    incomplete_after_s: float = 300.0
+    study_timeout_s: float = 120.0
+    order: Order = "oldest"
+    nice: bool = True
+    after_done: Path | None = None
+    after_rejected: Path | None = None
+    heatmap: bool = False
+    identifiers: bool = True
+    gate: GateMode = "strict"
+    model: str | None = None
+    operating_point: str | None = None
+    provider: Provider = "auto"
+    threads: int | None = None
+    log_file: Path | None = None
+    log_max_mb: int = 10
+    log_keep: int = 10
+    once: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse folders that would feed the service its own output.
+
+        Raises:
+            UsageError: results, state or a folder of `--after` is the inbox itself.
+        """
+        inbox = _real(self.inbox)
+        others = {
+            "results": self.results,
+            "state": self.state,
+            "after_done": self.after_done,
+            "after_rejected": self.after_rejected,
+        }
+        for name, folder in others.items():
+            if folder is not None and _real(folder) == inbox:
+                message = f"{name} is the inbox itself; need another folder (one inside the inbox will do)"
+                raise UsageError(message)
+
+    @property
+    def state_folder(self) -> Path:
+        """Where ledger, salt, lock and health of this inbox are; raises as `state_folder_of`."""
+        return state_folder_of(self.inbox, self.state)
+
+
+def state_folder_of(inbox: Path, named: Path | None = None) -> Path:
+    """The folder of ledger, salt, lock and health for one inbox; not made here.
+
+    Args:
+        inbox: the watched folder; it need not be there.
+        named: the folder that the user named for it, if any.
+
+    Raises:
+        UsageError: none was named, and the system names no place for state.
+    """
+    if named is not None:
+        return named
+    base = state_folder()
+    if base is None:
+        message = f"this account has no folder for state; name one by --state or {STATE_VARIABLE}"
+        raise UsageError(message)
+    return base / "watch" / hashlib.sha256(os.fsencode(_real(inbox))).hexdigest()[:16]
+
+
+def _real(folder: Path) -> str:
+    return os.path.normcase(os.path.realpath(folder))
