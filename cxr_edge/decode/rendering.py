@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
+from cxr_edge.shared_work import WORTH_SHARING, in_pieces
 from cxr_edge.types import Note
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 RENDERING_NAME: Final = "ps3.3-c11-floor8"
 _WHITE: Final = 255
 _PIECE: Final = 1 << 16  # pixels; their indices stay in the cache
+_SHARE: Final = 1 << 18  # pixels that one thread takes at a time
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
@@ -171,10 +173,14 @@ def _looked_up(table: "NDArray[np.uint8]", patterns: "NDArray[Any]") -> "NDArray
     """The table's entry for each pattern, piece by piece: numpy turns the indices of a piece into 64 bits first."""
     flat = patterns.reshape(-1)
     pixels = np.empty(flat.size, np.uint8)
-    for start in range(0, flat.size, _PIECE):
-        stop = start + _PIECE
-        # every pattern is inside: "clip" only spares the check's copy
-        np.take(table, flat[start:stop], out=pixels[start:stop], mode="clip")
+
+    def look_up(first: int, end: int) -> None:
+        for start in range(first, end, _PIECE):
+            stop = min(start + _PIECE, end)
+            # every pattern is inside: "clip" only spares the check's copy
+            np.take(table, flat[start:stop], out=pixels[start:stop], mode="clip")
+
+    in_pieces(flat.size, _SHARE if flat.size >= WORTH_SHARING else flat.size or 1, look_up)
     return pixels.reshape(patterns.shape)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from cxr_edge.contract.schema import PassOrder
 from cxr_edge.preprocess import fixed_point
 from cxr_edge.preprocess.aspect import Box
+from cxr_edge.shared_work import WORTH_SHARING, in_pieces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,6 +23,7 @@ RESAMPLING = {  # PIL.Image.Resampling, whose numbers are part of Pillow's inter
     "pillow-bicubic": 3,
     "pillow-lanczos": 1,
 }
+ROWS_SHARED = 128  # of a large image, that one thread takes at a time
 HORIZONTAL, VERTICAL = 1, 0  # axes of (rows, columns)
 
 
@@ -83,10 +85,17 @@ def _by_pillow(
     """`fixed_point.resample_axis`, computed by Pillow."""
     from PIL import Image
 
+    pixels, resampling = np.ascontiguousarray(pixels), Image.Resampling(RESAMPLING[kernel])
     rows, columns = pixels.shape
-    if axis == HORIZONTAL:
-        size, box = (outputs, rows), (span[0], 0, span[1], rows)
-    else:
-        size, box = (columns, outputs), (0, span[0], columns, span[1])
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    return np.asarray(image.resize(size, Image.Resampling(RESAMPLING[kernel]), box))
+    if axis == VERTICAL:
+        image = Image.fromarray(pixels)
+        return np.asarray(image.resize((columns, outputs), resampling, (0, span[0], columns, span[1])))
+    resampled = np.empty((rows, outputs), np.uint8)
+
+    def some_rows(start: int, stop: int) -> None:  # each row by itself: however many at a time
+        image = Image.fromarray(pixels[start:stop])
+        size, box = (outputs, stop - start), (span[0], 0, span[1], stop - start)
+        resampled[start:stop] = np.asarray(image.resize(size, resampling, box))
+
+    in_pieces(rows, ROWS_SHARED if pixels.size >= WORTH_SHARING else rows, some_rows)
+    return resampled

@@ -39,6 +39,7 @@ STOPPED, UNDELIVERED = 0, 6
 WORK_PER_SCAN: Final = 20  # seconds of work for each second of scanning: a long backlog costs 5 % of looking anew
 LEAST_PAUSE_S: Final = 0.2  # events come in swarms
 SIGN_OF_LIFE_S: Final = 30.0
+MOVES_S, MOVES_STEP_S = 5.0, 0.02  # a disk that cannot be written does not keep the inbox from being looked at
 AFTER: Final = "the folder that --after moves to"
 
 
@@ -215,6 +216,7 @@ class _Service:
             worker = Worker(parts, classifier, delivery)
             away, pruned = False, None
             while not self._stop.is_set():
+                self._let_moves_end(delivery)
                 began = time.thread_time()
                 try:
                     backlog, problems = self._scan(ledger)
@@ -239,6 +241,12 @@ class _Service:
                 self._rest(backlog, waker, scan_s, done=done)
             self._condition.set("stopping")
         return UNDELIVERED if delivery.undelivered else STOPPED
+
+    def _let_moves_end(self, delivery: Delivery) -> None:
+        """A file that leaves the inbox between listing and look would be recorded anew, and never be found again."""
+        until = time.monotonic() + MOVES_S
+        while self._move and not delivery.is_idle and time.monotonic() < until and not self._stop.wait(MOVES_STEP_S):
+            delivery.check()
 
     def _scan(self, ledger: Ledger) -> tuple[Backlog, int]:
         began = time.monotonic()

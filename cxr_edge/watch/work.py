@@ -33,7 +33,9 @@ MOST_RUNS: Final = 20  # that ended over one file, alone, before it is rejected
 # what the machine may be to blame for: tried again before the image is
 TRANSIENT: Final = frozenset({Reason.INTERNAL, Reason.DECODE_TIMEOUT, Reason.DECODER_CRASHED})
 ATTEMPTS: Final = 3
-UNFINISHED: Final = frozenset({Reason.TRUNCATED, Reason.EMPTY})  # at its deadline; others turned out to be what they are
+UNFINISHED: Final = frozenset(
+    {Reason.TRUNCATED, Reason.EMPTY}
+)  # at its deadline; others turned out to be what they are
 
 
 @dataclass(frozen=True, slots=True)
