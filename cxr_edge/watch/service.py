@@ -1,8 +1,6 @@
 """The watch service: locks, ledger, model, and the loop of scanning and working."""
 
 import contextlib
-import hashlib
-import os
 import threading
 import time
 from collections import Counter
@@ -12,16 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cxr_edge.classifier import Classifier, load
-from cxr_edge.errors import EnvironmentUnusable, OutputError, UsageError
+from cxr_edge.errors import EnvironmentUnusable, UsageError
 from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.watch.backlog import Backlog, Deferred, choose
 from cxr_edge.watch.condition import Condition
 from cxr_edge.watch.delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, Delivery, Owed, code_of
 from cxr_edge.watch.events import Fault, LedgerRebuilt, ModelLoaded, Notice, Observer, Queued, Scanned
+from cxr_edge.watch.folders import take_folders
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Ledger, LedgerDamaged, StateUnusable
 from cxr_edge.watch.lock import LOCK_NAME, hold
-from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable, remove_leftovers
+from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
 from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.presence import InboxAway, Presence
 from cxr_edge.watch.rebuild import rebuild
@@ -40,7 +39,6 @@ WORK_PER_SCAN: Final = 20  # seconds of work for each second of scanning: a long
 LEAST_PAUSE_S: Final = 0.2  # events come in swarms
 SIGN_OF_LIFE_S: Final = 30.0
 MOVES_S, MOVES_STEP_S = 5.0, 0.02  # a disk that cannot be written does not keep the inbox from being looked at
-AFTER: Final = "the folder that --after moves to"
 
 
 def run(settings: Settings, stop: threading.Event, observer: Observer) -> int:
@@ -104,7 +102,7 @@ class _Service:
         code, reason = STOPPED, "failed"
         try:
             with contextlib.ExitStack() as stack:
-                if self._insist(lambda: self._take_outbox(stack)):
+                if self._insist(lambda: take_folders(self._settings, self._folder, stack)):
                     classifier = stack.enter_context(self._load())
                     keys = Keys.open(self._folder)
                     code = self._watch_on(classifier, keys)
@@ -133,31 +131,6 @@ class _Service:
                 self._condition.recover()
                 return True
         return False
-
-    def _take_outbox(self, stack: contextlib.ExitStack) -> None:
-        """Find, lock and tidy the folder of results and those that `--after` moves to."""
-        results = self._settings.results
-        self._find(results, "the results folder")
-        try:
-            stack.enter_context(hold(results, "results folder"))
-        except OSError as error:
-            raise OutboxUnavailable.of(error) from None
-        remove_leftovers(results)
-        for root in (self._settings.after_done, self._settings.after_rejected):
-            if root is not None:
-                self._find(root, AFTER)
-                remove_leftovers(root, AFTER)
-
-    def _find(self, folder: Path, what: str) -> None:
-        """Make it when it is named for the first time, never later: an unmounted share leaves an empty folder."""
-        name = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
-        memory = self._folder / f"folder-{name}.json"
-        if not memory.exists():
-            _make_folder(folder, what)
-        try:
-            Presence(folder, memory).check()
-        except InboxAway:
-            raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {what}: it is not there") from None
 
     def _load(self) -> Classifier:
         settings = self._settings
@@ -326,13 +299,3 @@ def _slices(seconds: float) -> Iterator[float]:
     while seconds > 0:
         yield min(seconds, SIGN_OF_LIFE_S)
         seconds -= SIGN_OF_LIFE_S
-
-
-def _make_folder(folder: Path, what: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        message = f"{what} {folder} is no folder"
-        raise OutputError(message) from None
-    except OSError as error:
-        raise OutboxUnavailable.of(error, what) from None
