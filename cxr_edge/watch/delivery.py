@@ -32,7 +32,7 @@ from cxr_edge.watch.events import (
 from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome
 from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable
 from cxr_edge.watch.parts import Parts
-from cxr_edge.watch.state_errors import StateFault, StateUnusable
+from cxr_edge.watch.state_errors import LedgerDamaged, StateFault, StateUnusable
 from cxr_edge.watch.studies import write_study
 
 LENGTH: Final = 8  # decided images that wait for the disk
@@ -125,7 +125,9 @@ class Delivery:
         if isinstance(parcel, Decided) and parcel.outcome.content is not None:
             self.under_way.add(parcel.outcome.content)
         while True:
-            self.check()
+            if self._failure is not None:
+                self._give_back(parcel)
+                raise self._failure
             if self._parts.stop.is_set():
                 self._given_up.set()  # else a full disk would hold up the end
             with suppress(queue.Full):
@@ -158,6 +160,10 @@ class Delivery:
             self._sum_up(last=True)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self._failure = error
+            with suppress(queue.Empty):
+                while True:
+                    if (parcel := self._queue.get_nowait()) is not None:
+                        self._give_back(parcel)
 
     def _insist(self, parcel: Parcel) -> None:
         pause = FIRST_PAUSE_S
@@ -166,8 +172,10 @@ class Delivery:
                 self._deliver(parcel)
             except (OutboxUnavailable, StateUnusable) as error:
                 self._say(error, pause)
-                if self._given_up.is_set():
+                if self._given_up.is_set() or self._settings.once:
                     self._give_back(parcel)
+                    if self._settings.once:
+                        raise
                     return
                 self._given_up.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
@@ -179,7 +187,7 @@ class Delivery:
         """For the next run, which is not to hold it against the file."""
         self.undelivered += 1
         if not isinstance(parcel, Owed):
-            with suppress(StateUnusable):
+            with suppress(StateUnusable, LedgerDamaged):
                 self._ledger.release(parcel.entry)
 
     def _say(self, error: OutboxUnavailable | StateUnusable, pause: float) -> None:

@@ -19,7 +19,7 @@ from cxr_edge.watch.arrival import end_of_content, ends_blank, may_still_grow
 from cxr_edge.watch.backlog import Backlog
 from cxr_edge.watch.delivery import Decided, Delivery, Repeated
 from cxr_edge.watch.events import FaultCode, Queued, Retry
-from cxr_edge.watch.ledger_values import Content, FinalState, Look, Outcome
+from cxr_edge.watch.ledger_values import FinalState, Look, Outcome
 from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.reading import Outcome as Reading
 from cxr_edge.watch.reading import Read, read
@@ -230,11 +230,6 @@ class Worker:
 
     def _key(self, uid: str | None) -> bytes | None:
         return None if uid is None else self._parts.keys.of(uid)
-
-
-def _was_cut(known: Content, content: bytes) -> bool:
-    """Whether a content has a result only because its deadline had passed: every file begins as an empty one."""
-    return known.reason is not None and may_still_grow(Reason(known.reason), content)
 
 
 def _rejection(reason: Reason, message: str) -> Rejection:
