@@ -27,6 +27,7 @@ MAY_STILL_GROW: Final = frozenset(
         Reason.DECODE_FAILED,
     }
 )
+UNFINISHED: Final = frozenset({Reason.TRUNCATED, Reason.EMPTY})  # at the deadline; the others are what they are
 BLANK_BYTES: Final = 64  # zeros at the end of a file that make it look like a copy in progress
 _PREFIX_BYTES: Final = 132  # what the format is told by
 _DICOM: Final = (FileFormat.DICOM, FileFormat.DICOM_WITHOUT_PREAMBLE)

@@ -40,6 +40,8 @@ class InboxAway(CxrEdgeError):  # noqa: N818 - named after the state
         why: which way it is away.
     """
 
+    exit_code = 8
+
     def __init__(self, why: Away, detail: str = "") -> None:
         """Say it without a path: the caller knows which inbox."""
         super().__init__(_MESSAGES[why] + (f": {detail}" if detail else ""))

@@ -13,6 +13,7 @@ from typing import Final
 
 from cxr_edge.files import sync_folder
 from cxr_edge.watch import ledger_schema
+from cxr_edge.watch.arrival import UNFINISHED
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Ledger, Rebuilt
 from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox, OutboxUnavailable
@@ -107,6 +108,8 @@ def _read(entry: "os.DirEntry[str]", keys: Keys) -> _Content | None:
         return None
     source, classified = row["source"], row["status"] == "classified"
     instance, study = source["sop_instance_uid"], source["study_instance_uid"]
+    if not classified and row["reason"]["code"] in UNFINISHED:  # part of an image: see `Ledger.finish`
+        instance = study = None
     return (
         bytes.fromhex(sha256),
         row["status"],

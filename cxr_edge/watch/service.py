@@ -96,12 +96,14 @@ class _Service:
         ]
         self._move: list[FileState] = [state for state, root in moving if root is not None]
         self._outbox = Outbox(settings.results, LOCK_NAME)
+        self._problems = 0  # of the last scan
 
     def run(self) -> int:
         self._condition.set("starting")
         code, reason = STOPPED, "failed"
         try:
             with contextlib.ExitStack() as stack:
+                self._lock_inbox(stack)
                 if self._insist(lambda: take_folders(self._settings, self._folder, stack)):
                     classifier = stack.enter_context(self._load())
                     keys = Keys.open(self._folder)
@@ -111,6 +113,14 @@ class _Service:
             self._condition.recover()
             self._condition.set("stopped", reason)
         return code
+
+    def _lock_inbox(self, stack: contextlib.ExitStack) -> None:
+        """Keep a watcher with another state and other results from the same files; a hidden file in the inbox does."""
+        try:
+            stack.enter_context(hold(self._settings.inbox, "inbox"))
+        except OSError as error:  # read-only, or away so far
+            message = f"the inbox cannot be locked against another watcher: {error.strerror}"
+            self._observer.observe(Notice("inbox_not_locked", message))
 
     def _insist(self, work: Callable[[], None]) -> bool:
         """Do what the disk may refuse for a while; False where the service was stopped before it went well."""
@@ -231,6 +241,9 @@ class _Service:
         states = ledger.counts()
         self._observer.observe(Scanned(backlog.files, time.monotonic() - began, count, states))
         self._observer.observe(Queued(backlog.waiting, 0))
+        if count and not self._problems:
+            self._observer.observe(Fault("inbox_partly_unreadable"))
+        self._problems = count
         return backlog, count
 
     def _work(self, backlog: Backlog, worker: Worker, delivery: Delivery, seconds: float) -> bool:

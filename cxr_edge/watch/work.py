@@ -15,7 +15,7 @@ from cxr_edge.prepare import source_of
 from cxr_edge.results import to_row
 from cxr_edge.results.studies import may_decide
 from cxr_edge.types import Prediction, Rejection, Source
-from cxr_edge.watch.arrival import end_of_content, ends_blank, may_still_grow
+from cxr_edge.watch.arrival import UNFINISHED, end_of_content, ends_blank, may_still_grow
 from cxr_edge.watch.backlog import Backlog
 from cxr_edge.watch.delivery import Decided, Delivery, Repeated
 from cxr_edge.watch.events import FaultCode, Queued, Retry
@@ -33,9 +33,6 @@ MOST_RUNS: Final = 20  # that ended over one file, alone, before it is rejected
 # what the machine may be to blame for: tried again before the image is
 TRANSIENT: Final = frozenset({Reason.INTERNAL, Reason.DECODE_TIMEOUT, Reason.DECODER_CRASHED})
 ATTEMPTS: Final = 3
-UNFINISHED: Final = frozenset(
-    {Reason.TRUNCATED, Reason.EMPTY}
-)  # at its deadline; others turned out to be what they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +111,8 @@ class Worker:
                         size -= reading[0][0].entry.size
                         yield from self._arrived(*reading.popleft())
                     if tries := self._ledger.claim(look.entry):
+                        if tries > 1:
+                            self._parts.observer.observe(Retry(self._parts.name_of(look.entry), "run_ended", tries))
                         reading.append((look, tries, threads.submit(read, look.entry, self._limit)))
                 while reading:
                     yield from self._arrived(*reading.popleft())

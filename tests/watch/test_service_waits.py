@@ -260,7 +260,7 @@ def _runs_that_ended_over(settings: Settings, name: str, times: int) -> None:
     """As the ledger of so many killed runs would be."""
     folder = settings.state_folder
     folder.mkdir(parents=True, exist_ok=True)
-    entries = [_entry(path) for path in settings.inbox.iterdir()]
+    entries = [_entry(path) for path in settings.inbox.glob("[!.]*")]
     for _ in range(times):
         with Ledger.open(folder / "ledger.sqlite", Keys.open(folder)) as ledger:
             assert len(list(ledger.look(entries))) == len(entries)
