@@ -110,7 +110,7 @@ def _inference() -> Callable[[Gray], object]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = available_threads(), 1
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(read_model().content, options, providers=["CPUExecutionProvider"])
     outputs = [output.name for output in session.get_outputs()]
     return lambda tensor: session.run(outputs, {"image": tensor})

@@ -63,7 +63,7 @@ def caffe(gray: NDArray[np.uint8]) -> Tensor:
 
 
 def package(setting: Setting) -> Peer:
-    """The released INT8 file as the runtime runs it: all outputs, threads that spin within a run and sleep between."""
+    """The released INT8 file as the runtime runs it: all outputs, threads that never spin."""
     engine = Engine(read_model().content, provider="cpu", threads=setting.threads)
     wanted = ("probabilities", "activation_map", "features")
     names = tuple(name for name in wanted if name in engine.outputs)
@@ -71,7 +71,7 @@ def package(setting: Setting) -> Peer:
 
 
 def package_spinning(setting: Setting) -> Peer:
-    """The released INT8 file in a plain onnxruntime session, whose threads spin between runs too."""
+    """The released INT8 file in a plain onnxruntime session, whose threads spin while they wait."""
     return _onnxruntime(read_model().content, setting.threads)
 
 
@@ -190,7 +190,7 @@ def torch_float(setting: Setting) -> Peer:
             weights[name] = weight.contiguous(memory_format=torch.channels_last)
     operators = _torch_operators(torch)
     nodes = []
-    for node in graph.node:
+    for node in _leading_to(graph, "probabilities"):
         attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         nodes.append((operators[node.op_type], tuple(node.input), node.output[0], attributes))
 
@@ -202,6 +202,16 @@ def torch_float(setting: Setting) -> Peer:
         return np.asarray(values["probabilities"].numpy())
 
     return Peer(bytes_rgb, run)
+
+
+def _leading_to(graph: Any, output: str) -> list[Any]:  # noqa: ANN401 - an onnx.GraphProto
+    """The nodes that an output needs, in their order."""
+    needed, nodes = {output}, []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
 
 
 def _torch_operators(torch: Any) -> dict[str, Callable[[list[Any], dict[str, Any]], Any]]:  # noqa: ANN401

@@ -13,12 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from watch_feed import Delivered, Feeder
+from watch_feed import OWN, Delivered, Feeder
 from watch_witness import RESULT, read_csv
 from watched import Scene, environment
 
 from cxr_edge.watch.arrival import end_of_content
 from cxr_edge.watch.keys import Keys
+from cxr_edge.watch.lock import LOCK_NAME
 
 Row = dict[str, Any]
 STAYS_IN_OUTBOX: Final = re.compile(
@@ -215,6 +216,9 @@ class Verdict:
             for path in folder.rglob("*"):
                 if not pattern.fullmatch(path.relative_to(folder).as_posix()):
                     yield f"{folder.name} holds {path.name}"
+        for path in self._scene.inbox.rglob(f"{OWN}*"):
+            if path.name != LOCK_NAME:
+                yield f"inbox holds {path.name}"
         for root in self._targets():
             for path in root.rglob(".*"):
                 yield f"{root.name} holds {path.name}"

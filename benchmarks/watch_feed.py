@@ -21,6 +21,7 @@ from watch_content import Content, Contents, Kind
 
 FOLDERS: Final = ("", "CR1", "CR1/ward 3", "DX2", "DX2/20260101/früh", "emergency/a/b/c/d")
 TEMPORARY: Final = ("{}.part", "{}.tmp", ".{}.Xq3f", "~${}", "{}.filepart")
+OWN: Final = ".cxr-edge-"  # begins the names of the service's own files in the inbox
 LEFT_ALONE: Final = ("Thumbs.db", "~$list.docx", "upload.part", ".hidden.jpeg", "copy.tmp")
 DUPLICATES: Final = 0.1
 LATEST_S: Final = 600.0  # that a delivery waits for a result
@@ -100,8 +101,8 @@ class Feeder:
         return self._begun >= self._allowed and not self._underway
 
     def in_the_inbox(self) -> set[Path]:
-        """Files that stand there, without those that are nobody's input."""
-        there = {path for path in self._inbox.rglob("*") if path.is_file()}
+        """Files that stand there, without those that are nobody's input, and the service's own."""
+        there = {path for path in self._inbox.rglob("*") if path.is_file() and not path.name.startswith(OWN)}
         return there - {self._inbox / relative for relative in self.left_alone}
 
     def _run(self) -> None:

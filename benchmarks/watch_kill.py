@@ -8,7 +8,7 @@ whether the service lives or not; good images, truncated, mutated and hostile fi
 radiographs from FOLDER ($CXR_EDGE_DATA, else ../shared/data; `--data none` for none) and others made in code.
 
 Meanwhile a `cxr-edge watch` process is started and killed (SIGKILL, it alone), over and over: in the moment of its
-start, in the midst of work, anywhere. After each kill:
+start, in the midst of work, while it writes a file, anywhere. After each kill:
 
     results      that stood there once still do, not written again; new ones are whole
     daily CSV    no half line, none lost, none twice
@@ -29,15 +29,13 @@ import argparse
 import contextlib
 import os
 import random
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,39 +44,18 @@ from machine import print_table, write_result
 from watch_checks import Row, Verdict, classify_all
 from watch_content import Contents
 from watch_feed import Feeder
+from watch_killer import Killer, last_words
 from watch_witness import Witness
-from watched import QUICK, LogTail, Scene, processes, stop, wait_until_gone
+from watched import QUICK, Scene, processes, stop
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 INCOMPLETE_AFTER_S: Final = 10
 OPTIONS: Final = (*QUICK, "--incomplete-after", str(INCOMPLETE_AFTER_S), "--study-timeout", "2")
-OUTLIVE_S: Final = 10.0
 PROGRESS_S: Final = 180.0  # without any: the last run has lost something
-WORK: Final = ("classified", "rejected", "duplicate", "incomplete", "moved")  # events that say that it is at work
 _FILES_AND_WORK: Final = """
 SELECT (SELECT count(*) FROM files), (SELECT count(*) FROM files WHERE state = 'incomplete'),
     (SELECT count(*) FROM files WHERE state IN ('seen', 'claimed')) + (SELECT count(*) FROM studies WHERE dirty > 0)
 """
-MOMENTS: Final = {"start": 20, "work": 60, "any": 20}
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the kills hit.
-
-    Attributes:
-        kills: how many.
-        hit: what the service was doing -> kills.
-        parts: temporary files of results that kills left behind.
-        outlived_s: for how long decoding processes outlived the service, of the kills after which that was waited for.
-        problems: what must not be.
-    """
-
-    kills: int = 0
-    hit: Counter[str] = field(default_factory=Counter)
-    parts: int = 0
-    outlived_s: list[float] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +129,7 @@ def run(scene: Scene, *, files: int, kills: int, seed: int, data: Path, mark: st
     """Feed and kill one service, let it finish in peace, and judge."""
     rng = random.Random(f"kill:{seed}")  # noqa: S311 - a seed makes every run repeatable
     mark = f"{mark}-{seed}-"
-    tally, witness = Tally(), Witness(scene)
+    killer, witness = Killer(scene, rng), Witness(scene)
 
     def is_decided(content: str, relative: str) -> bool:
         is_owed = scene.done is not None and relative and (scene.inbox / relative).exists()
@@ -161,93 +138,26 @@ def run(scene: Scene, *, files: int, kills: int, seed: int, data: Path, mark: st
     with Feeder(scene.inbox, is_decided, Contents(seed, data), seed) as feeder:
         for number in range(kills):
             feeder.allow(files * (number + 1) // kills)
-            _run_and_kill(scene, rng, f"{mark}{number}.", tally)
+            killer.start_and_kill(f"{mark}{number}.")
             witness.look(f"after kill {number}")
             feeder.is_done()  # raises what went wrong with it
             if rng.random() < 0.5:
-                _wait_for_orphans(f"{mark}{number}.", tally)
+                killer.wait_for_orphans(f"{mark}{number}.")
                 time.sleep(rng.uniform(0, 0.5))  # files arrive, and nobody is there
-        _end_in_peace(scene, feeder, mark, tally)
+        _end_in_peace(scene, feeder, mark, killer)
         ways = dict(feeder.ways)
     witness.look("at the end")
-    _run_once_more(scene, mark, tally)
+    _run_once_more(scene, mark, killer)
     witness.look("after one more run")
     expected = classify_all(scene.root / "classified", feeder.contents)
     verdict = Verdict(scene, feeder, expected)
     if left := processes(mark):
-        tally.problems.append(f"{len(left)} processes were left")
-    said = {**verdict.counts(), **_said_of(tally), **{f"arrived {way}": ways[way] for way in sorted(ways)}}
-    return Ended(feeder, expected, said, [*tally.problems, *witness.problems, *verdict.problems()])
+        killer.problems.append(f"{len(left)} processes were left")
+    said = {**verdict.counts(), **killer.said(), **{f"arrived {way}": ways[way] for way in sorted(ways)}}
+    return Ended(feeder, expected, said, [*killer.problems, *witness.problems, *verdict.problems()])
 
 
-def _said_of(tally: Tally) -> dict[str, object]:
-    """What the kills hit, for the table; every row in every run."""
-    hit = {f"kills, {doing}": tally.hit[doing] for doing in ("starting", "with files claimed", "between files")}
-    outlived = {"decoders outlived it, longest, s": f"{max(tally.outlived_s, default=0.0):.2f}"}
-    return {"kills": tally.kills, **hit, "temporary files that kills left": tally.parts, **outlived}
-
-
-def _run_and_kill(scene: Scene, rng: random.Random, mark: str, tally: Tally) -> None:
-    log = LogTail(scene.log)
-    service = scene.start(mark)
-    is_loaded = _wait_for_the_moment(service, log, rng)
-    if service.poll() is not None:
-        tally.problems.append(f"the service ended by itself, with {service.returncode}: {_last_words(scene)}")
-        return
-    service.kill()
-    service.wait()
-    is_loaded = any(event["event"] == "model_loaded" for event in log.events()) or is_loaded
-    tally.kills += 1
-    # before the model is loaded, what an earlier run had claimed still is
-    tally.hit["starting" if not is_loaded else "with files claimed" if _claimed(scene) else "between files"] += 1
-    for folder in (scene.outbox, scene.state, scene.done, scene.rejected):
-        tally.parts += 0 if folder is None else sum(path.suffix == ".part" for path in folder.rglob(".*"))
-
-
-def _wait_for_the_moment(service: "subprocess.Popen[bytes]", log: LogTail, rng: random.Random) -> bool:
-    """Until it is to be killed; whether the model was seen to be loaded."""
-    kind = rng.choices(list(MOMENTS), list(MOMENTS.values()))[0]
-    if kind != "work":
-        _sleep(service, rng.uniform(0.0, 1.5) if kind == "start" else rng.uniform(0.3, 6.0))
-        return False
-    events: set[str] = set()
-
-    def is_at_work() -> bool:
-        events.update(event["event"] for event in log.events())
-        return not events.isdisjoint(WORK)
-
-    _sleep(service, 10.0, is_at_work)
-    _sleep(service, rng.uniform(0.0, 0.25))
-    return "model_loaded" in events
-
-
-def _sleep(service: "subprocess.Popen[bytes]", seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and service.poll() is None and not until():
-        time.sleep(min(0.01, max(0.0, end - time.monotonic())))
-
-
-def _claimed(scene: Scene) -> int:
-    """How many files the dead service was at; asked of a copy, because opening the ledger would tidy it."""
-    with tempfile.TemporaryDirectory() as folder:
-        for path in scene.state.glob("ledger.sqlite*"):
-            if not path.name.endswith("-shm"):
-                shutil.copy(path, folder)
-        if not (Path(folder) / "ledger.sqlite").exists():
-            return 0
-        with contextlib.closing(sqlite3.connect(Path(folder) / "ledger.sqlite")) as ledger:
-            return int(ledger.execute("SELECT count(*) FROM files WHERE state = 'claimed'").fetchone()[0])
-
-
-def _wait_for_orphans(mark: str, tally: Tally) -> None:
-    seconds = wait_until_gone(mark, OUTLIVE_S)
-    if seconds is None:
-        tally.problems.append(f"decoding processes outlived the service by {OUTLIVE_S:g} s: {processes(mark)}")
-    else:
-        tally.outlived_s.append(seconds)
-
-
-def _end_in_peace(scene: Scene, feeder: Feeder, mark: str, tally: Tally) -> None:
+def _end_in_peace(scene: Scene, feeder: Feeder, mark: str, killer: Killer) -> None:
     """The last run: until nothing is left to do but to bring the CSV up to date, then SIGTERM."""
     service = scene.start(f"{mark}last.")
     try:
@@ -256,14 +166,14 @@ def _end_in_peace(scene: Scene, feeder: Feeder, mark: str, tally: Tally) -> None
             if (now := sum(1 for _ in scene.outbox.iterdir())) != results:
                 results, since = now, time.monotonic()
             if time.monotonic() - since > PROGRESS_S:
-                tally.problems.append(f"the last run did nothing for {PROGRESS_S:g} s; its health: {scene.health()}")
+                killer.problems.append(f"the last run did nothing for {PROGRESS_S:g} s; its health: {scene.health()}")
                 break
             time.sleep(0.2)
     finally:
         code = stop(service)
     if code != 0:
-        tally.problems.append(f"the last run ended with {code}, not 0: {_last_words(scene)}")
-    _wait_for_orphans(mark, tally)
+        killer.problems.append(f"the last run ended with {code}, not 0: {last_words(scene)}")
+    killer.wait_for_orphans(mark)
 
 
 def _is_settled(scene: Scene, feeder: Feeder) -> bool:
@@ -276,7 +186,7 @@ def _is_settled(scene: Scene, feeder: Feeder) -> bool:
     return undone == 0 and files == len({file.relative for file in feeder.delivered}) and is_moved
 
 
-def _run_once_more(scene: Scene, mark: str, tally: Tally) -> None:
+def _run_once_more(scene: Scene, mark: str, killer: Killer) -> None:
     """A run over what is done already writes nothing."""
     before = _listing(scene.outbox)
     service = scene.start(f"{mark}again.", "--once")
@@ -286,18 +196,13 @@ def _run_once_more(scene: Scene, mark: str, tally: Tally) -> None:
         service.kill()
         code = service.wait()
     if code != 0 or _listing(scene.outbox) != before:
-        tally.problems.append(f"one more run ended with {code}, and changed {_listing(scene.outbox) ^ before}")
-    _wait_for_orphans(mark, tally)
+        killer.problems.append(f"one more run ended with {code}, and changed {_listing(scene.outbox) ^ before}")
+    killer.wait_for_orphans(mark)
 
 
 def _listing(folder: Path) -> set[tuple[str, int, int]]:
     files = (path for path in folder.iterdir() if not path.name.startswith("."))
     return {(path.name, path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
-
-
-def _last_words(scene: Scene) -> str:
-    printed = (scene.root / "stderr").read_text(encoding="utf-8", errors="replace").strip()
-    return printed[-300:] or "it printed nothing"
 
 
 if __name__ == "__main__":

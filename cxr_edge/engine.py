@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cxr_edge.errors import EnvironmentUnusable, ModelError, ProviderError
-from cxr_edge.processors import available_threads, is_low_priority
+from cxr_edge.processors import available_threads
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -179,9 +179,8 @@ def _session(ort: "ModuleType", model: bytes, name: str, threads: int) -> "onnxr
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # threads spin while an image is inferred, 5 % faster, and sleep between two; given way to others, they never spin
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if is_low_priority() else "1")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # a spinning thread eats the CPU of the viewer, and of the decoders of the next images: it would cost a folder a third
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if name != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else a mere warning
     try:

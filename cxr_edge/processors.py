@@ -2,12 +2,9 @@
 
 import os
 import platform
-import sys
 from pathlib import Path
-from typing import Any
 
 MAX_DEFAULT_THREADS = 4
-LOW_PRIORITY_CLASSES = (0x4000, 0x40)  # BELOW_NORMAL_PRIORITY_CLASS, IDLE_PRIORITY_CLASS
 CPU_LISTING = Path("/proc/cpuinfo")
 LISTING_CHARACTERS = 16_384  # holds the first processor; machines with many would take milliseconds to read
 CPU_FLAGS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
@@ -18,21 +15,6 @@ def available_threads() -> int:
     affinity = getattr(os, "sched_getaffinity", None)  # absent on Windows and macOS
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
     return min(cpus, MAX_DEFAULT_THREADS)
-
-
-def is_low_priority(kernel32: Any = None) -> bool:  # noqa: ANN401 - a DLL
-    """Whether this process has given way to others: niceness above 0, on Windows below-normal or idle class.
-
-    https://learn.microsoft.com/en-us/windows/win32/api/processthreadsapi/nf-processthreadsapi-getpriorityclass
-    """
-    if sys.platform != "win32" and kernel32 is None:
-        return os.getpriority(os.PRIO_PROCESS, 0) > 0
-    import ctypes
-
-    kernel32 = kernel32 or ctypes.WinDLL("kernel32")  # type: ignore[attr-defined, unused-ignore] # not tried on Windows
-    kernel32.GetCurrentProcess.restype = ctypes.c_void_p
-    kernel32.GetPriorityClass.argtypes = [ctypes.c_void_p]
-    return kernel32.GetPriorityClass(kernel32.GetCurrentProcess()) in LOW_PRIORITY_CLASSES
 
 
 def cpu_name() -> str:

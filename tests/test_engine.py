@@ -1,11 +1,8 @@
 """The engine: the provider asked for or an error, telemetry off, errors in one line."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +10,7 @@ from tiny_models import tiny_model
 
 from cxr_edge.engine import AUTO_ORDER, PROVIDERS, Engine, onnxruntime_module
 from cxr_edge.errors import EnvironmentUnusable, ModelError, ProviderError
-from cxr_edge.processors import available_threads, is_low_priority
+from cxr_edge.processors import available_threads
 
 
 @pytest.fixture(scope="module")
@@ -96,41 +93,9 @@ def test_session_options(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for (options, rest), provider in zip(asked, ("CPUExecutionProvider", "CUDAExecutionProvider"), strict=True):
         assert rest == {"providers": [provider], "enable_fallback": 0}
         assert options.intra_op_num_threads == 3  # type: ignore[attr-defined]
-        assert options.get_session_config_entry("session.force_spinning_stop") == "1"  # type: ignore[attr-defined]
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"  # type: ignore[attr-defined]
     entry = asked[1][0].get_session_config_entry("session.disable_cpu_ep_fallback")  # type: ignore[attr-defined]
     assert entry == "1"
-
-
-@pytest.mark.parametrize(("is_low", "spinning"), [(True, "0"), (False, "1")])
-def test_no_thread_spins_where_the_process_gave_way(
-    monkeypatch: pytest.MonkeyPatch, *, is_low: bool, spinning: str
-) -> None:
-    import onnxruntime as ort
-
-    asked: list[Any] = []
-
-    def spy(_model: bytes, options: object, **_: object) -> None:
-        asked.append(options)
-        raise RuntimeError
-
-    monkeypatch.setattr(ort, "InferenceSession", spy)
-    monkeypatch.setattr("cxr_edge.engine.is_low_priority", lambda: is_low)
-    with pytest.raises(ModelError):
-        Engine(b"", provider="cpu")
-    assert asked[0].get_session_config_entry("session.intra_op.allow_spinning") == spinning
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="niceness is POSIX")
-def test_niceness_is_seen() -> None:
-    code = "import os; from cxr_edge.processors import is_low_priority as low; print(low(), os.nice(3) and low())"
-    outcome = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert outcome.stdout.split() == ["True" if os.nice(0) > 0 else "False", "True"]
-
-
-@pytest.mark.parametrize(("priority_class", "is_low"), [(0x20, False), (0x4000, True), (0x40, True), (0x80, False)])
-def test_priority_classes_of_windows(priority_class: int, *, is_low: bool) -> None:
-    kernel32 = SimpleNamespace(GetCurrentProcess=lambda: -1, GetPriorityClass=lambda _process: priority_class)
-    assert is_low_priority(kernel32) is is_low
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x07"])
