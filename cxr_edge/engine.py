@@ -179,7 +179,7 @@ def _session(ort: "ModuleType", model: bytes, name: str, threads: int) -> "onnxr
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # a spinning thread eats the CPU of the viewer, and of the decoders of the next images: it would cost a folder a third
+    # a spinning thread eats the CPU of the viewer, and of the next images' decoders: it would cost a folder a third
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if name != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")  # else a mere warning

@@ -27,7 +27,7 @@ class Settings:
         incomplete_after_s: a file that is not whole so long after its last change is reported as incomplete.
         study_timeout_s: a study that has been quiet for so long is summed up.
         order: which of the waiting files come first, by their time of change.
-        nice: give way to other programs: below-normal priority, no spinning.
+        nice: give way to other programs: below-normal priority.
         after_done: move classified files there; None leaves them where they are.
         after_rejected: move rejected files there; None leaves them where they are.
         heatmap: write `<SHA-256>.png` beside each result.
