@@ -223,7 +223,7 @@ def _torch_operators(torch: Any) -> dict[str, Callable[[list[Any], dict[str, Any
         return functional.conv2d(x[0], x[1], x[2] if len(x) > 2 else None, a.get("strides", 1), pads[:2])
 
     def max_pool(x: list[Any], a: dict[str, Any]) -> Any:  # noqa: ANN401
-        return functional.max_pool2d(x[0], a["kernel_shape"], a["strides"], a["pads"][:2])
+        return functional.max_pool2d(x[0], a["kernel_shape"], a["strides"], a.get("pads", [0, 0])[:2])
 
     def gemm(x: list[Any], a: dict[str, Any]) -> Any:  # noqa: ANN401
         return functional.linear(x[0], x[1] if a["transB"] else x[1].T, x[2])

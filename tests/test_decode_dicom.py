@@ -468,3 +468,23 @@ def test_pixel_intensity_relationship_is_recorded_and_changes_nothing() -> None:
         assert radiograph.tags is not None
         assert radiograph.tags.pixel_intensity_relationship == term
         np.testing.assert_array_equal(radiograph.pixels, plain.pixels)
+
+
+@pytest.mark.parametrize("transfer_syntax", NATIVE)
+def test_large_uncompressed_pixels_are_read_where_they_lie(
+    monkeypatch: pytest.MonkeyPatch, transfer_syntax: str
+) -> None:
+    samples = np.random.Generator(np.random.PCG64(11)).integers(0, 4096, (900, 800), dtype=np.uint16)
+    data = to_bytes(make_dataset(samples), transfer_syntax)
+    shared = decode(data, RENDERING)
+    monkeypatch.setattr("cxr_edge.decode.dataset._SHARED", len(data) * 2)
+    copied = decode(data, RENDERING)
+    assert np.array_equal(shared.pixels, copied.pixels)
+    assert shared.notes == copied.notes
+    assert len(np.unique(shared.pixels)) > 200
+
+
+def test_large_pixels_that_are_cut_are_still_refused() -> None:
+    samples = np.ones((900, 800), np.uint16)
+    data = to_bytes(make_dataset(samples))
+    assert refusal(data[:-7])[0] is Reason.TRUNCATED

@@ -77,7 +77,7 @@ def _decode_pixels(
         _refuse_what_is_no_single_image_for_presentation(attributes)
         image = read_image_pixel(attributes, transfer_syntax, limits)
         value = read_pixel_data(attributes, image)
-        pixel_data: bytes | Frame = read_frame(value, image) if image.is_encapsulated else value
+        pixel_data: bytes | memoryview | Frame = read_frame(bytes(value), image) if image.is_encapsulated else value
         _note_what_is_not_shown(attributes)
     with foreign(Reason.DECODE_FAILED, "the pixel data cannot be decoded"):
         samples = decode_samples(pixel_data, image)

@@ -26,8 +26,8 @@ class Frame:
     content: bytes
 
 
-def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes:
-    """Return the element's bytes.
+def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes | memoryview:
+    """Return the element's bytes; of uncompressed pixels, where it can, as they lie in the file's.
 
     Raises:
         InputError: `no_pixel_data`, `no_decoder`, or `dimensions_disagree` where uncompressed data are too short.
@@ -44,7 +44,8 @@ def read_pixel_data(attributes: Attributes, image: ImagePixel) -> bytes:
         value = whole
     if not value:
         raise InputError(Reason.NO_PIXEL_DATA, f"{_PIXEL_DATA} is empty; need an image")
-    pixel_data = bytes(value)
+    in_place = isinstance(value, memoryview) and not image.is_encapsulated
+    pixel_data: bytes | memoryview = value if in_place else bytes(value)
     if not image.is_encapsulated:
         _check_length(len(pixel_data), attributes, image)
     return pixel_data
@@ -102,7 +103,7 @@ def _check_header(header: Codestream, image: ImagePixel) -> None:
         raise InputError(Reason.DIMENSIONS_DISAGREE, f"{found}; Bits Allocated is {image.bits_allocated}")
 
 
-def decode_samples(pixel_data: "bytes | Frame", image: ImagePixel) -> "NDArray[Any]":
+def decode_samples(pixel_data: "bytes | memoryview | Frame", image: ImagePixel) -> "NDArray[Any]":
     """Return (rows, columns) or, in RGB, (rows, columns, 3) integers in native byte order.
 
     Bits beyond Bits Stored are as the container or the decoder gives them.

@@ -15,6 +15,7 @@ _BOOTSTRAP = (  # the path before any other import: what lies in the current fol
 )
 _LEAN = {
     "OPENBLAS_NUM_THREADS": "1",  # unused here; each thread would reserve memory
+    "MALLOC_ARENA_MAX": "1",  # hashing and helping threads would each keep a heap of their own
     # glibc: keep freed images' memory for the next one; fetching it anew costs a tenth of decoding
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(128 * 2**20),
