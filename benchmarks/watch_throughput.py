@@ -49,7 +49,7 @@ from dicom_files import gradient, make_dataset, to_bytes
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 PARTS: Final = ("backlog", "idle", "waiting")
-EAGER: Final = ("--poll-interval", "0.5", "--settle", "0", "--provider", "cpu")
+EAGER: Final = ("--settle", "0", "--provider", "cpu")
 WANTED_SHARE, WANTED_IDLE, WANTED_FLAT = 0.9, 0.01, 1.25
 DONE_FILES, IDLE_S = 10_000, 60.0
 FOLDER_FILES: Final = 1000  # in each sub-folder

@@ -168,7 +168,7 @@ def _observers(settings: Settings) -> "Iterator[Observer]":
         if terminal:
             from cxr_edge.watch.view import LiveView
 
-            stack.enter_context(LiveView(keeper))
+            observers.append(stack.enter_context(LiveView(keeper)))
         yield Observers(*observers)
 
 

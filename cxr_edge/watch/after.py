@@ -1,5 +1,6 @@
 """`--after`: what was decided leaves the inbox, whole and verified, and nothing is ever replaced."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -8,16 +9,18 @@ import stat
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Final
 
 from cxr_edge.files import rename_new, sync_folder
 from cxr_edge.watch.entry import Entry
-from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable, fault_of, probe, publish
+from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable, fault_of, probe, publish, require_folder
+from cxr_edge.watch.presence import mount_depth
 
 _WHAT = "the folder that --after moves to"
 _CHUNK = 1 << 20
 _SHORT = 12  # hex digits of the content in a name; all 64 where even that is taken
 _SUFFIX = 16  # longer ones are no suffixes
+_depths: Final[dict[Path, int]] = {}  # of the mount points of the folders moved to, as far as this process has seen
 
 
 class Moved(StrEnum):
@@ -51,8 +54,7 @@ def move(entry: Entry, root: Path, content: str) -> Moved:
     Raises:
         OutboxUnavailable: `root` cannot be written now.
     """
-    if not root.is_dir():  # never made here: an unmounted share leaves no folder, or an empty one
-        raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {_WHAT}: it is not there")
+    check(root)
     try:
         return _move(entry, root, content)
     except _SourceChanged:
@@ -61,6 +63,23 @@ def move(entry: Entry, root: Path, content: str) -> Moved:
         return Moved.BLOCKED
     except OSError as error:
         return _whose_fault(error, entry, root)
+
+
+def check(root: Path) -> None:
+    """Find out whether files may be moved to `root` now, before any is read; call it once at the start, too.
+
+    An unmounted share leaves no folder, or its bare mount point: a mount point further up than before.
+
+    Raises:
+        OutboxUnavailable: it is not there, not mounted any more, or cannot be written.
+    """
+    require_folder(root, _WHAT)
+    depth = mount_depth(root)
+    if depth < _depths.setdefault(root, depth):
+        raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {_WHAT}: its share or disk is not mounted")
+    _depths[root] = depth
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise OutboxUnavailable(OutboxFault.READ_ONLY, f"cannot write to {_WHAT}: it is read-only")
 
 
 def _move(entry: Entry, root: Path, content: str) -> Moved:
@@ -105,7 +124,7 @@ def _make_folders(root: Path, folder: Path) -> bool:
         try:
             lacking.mkdir()
         except FileExistsError:
-            if not lacking.is_dir():
+            if not stat.S_ISDIR(os.stat(lacking).st_mode):  # noqa: PTH116 - `Path.is_dir` raises or lies
                 return False
         else:
             sync_folder(above)
@@ -151,9 +170,10 @@ def _copy(entry: Entry, target: Path, root: Path, content: str) -> None:
     """Copy, bring it to the disk, and read back what stands there."""
     with _open_source(entry) as source, publish(target, root, overwrite=False, what=_WHAT) as stream:
         copy = Path(stream.name)
-        copy.chmod(
-            stat.S_IMODE(os.fstat(source.fileno()).st_mode) | stat.S_IWUSR
-        )  # no moment more readable than it was
+        with contextlib.suppress(
+            OSError
+        ):  # FAT and some shares cannot hold it; else no moment more readable than it was
+            copy.chmod(stat.S_IMODE(os.fstat(source.fileno()).st_mode) | stat.S_IWUSR)
         digest = hashlib.sha256()
         for chunk in _chunks(source):
             digest.update(chunk)

@@ -1,7 +1,9 @@
 """Which of the files that a scan found come next; bounded, however many wait."""
 
 import heapq
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,27 +46,47 @@ class Backlog:
         return len(self.next) >= LENGTH
 
 
+@dataclass(slots=True)
+class _Deferral:
+    size: int
+    mtime_ns: int
+    until: float = 0.0
+    times: Counter[str] = field(default_factory=Counter)
+
+    def is_of(self, entry: Entry) -> bool:
+        return (self.size, self.mtime_ns) == (entry.size, entry.mtime_ns)
+
+
 class Deferred:
-    """Files to leave alone for a while: not whole yet, in use, or failed over. Forgotten when they change."""
+    """Files to leave alone for a while: not whole yet, in use, or failed over. Forgotten when they change.
+
+    Several threads may use it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with none; `clock` is in seconds."""
         self._clock = clock
-        self._until: dict[str, tuple[int, int, float, int]] = {}
+        self._lock = threading.Lock()
+        self._found: dict[str, _Deferral] = {}
 
-    def put(self, entry: Entry, seconds: float) -> int:
-        """Leave this file alone for so long, unless it changes; how often in a row it was put here."""
-        size, mtime_ns, _, times = self._until.pop(entry.relative, (0, 0, 0.0, 0))
-        times = times + 1 if (size, mtime_ns) == (entry.size, entry.mtime_ns) else 1
-        if len(self._until) >= MOST_DEFERRED:
-            del self._until[next(iter(self._until))]  # it is tried sooner, no more
-        self._until[entry.relative] = (entry.size, entry.mtime_ns, self._clock() + seconds, times)
-        return times
+    def put(self, entry: Entry, seconds: float, cause: str = "waiting") -> int:
+        """Leave this file alone for so long, unless it changes; how often it was put here for this cause."""
+        with self._lock:
+            deferral = self._found.pop(entry.relative, None)
+            if deferral is None or not deferral.is_of(entry):
+                deferral = _Deferral(entry.size, entry.mtime_ns)
+            if len(self._found) >= MOST_DEFERRED:
+                self._found.pop(next(iter(self._found)), None)  # it is tried sooner, no more
+            self._found[entry.relative] = deferral
+            deferral.until = self._clock() + seconds
+            deferral.times[cause] += 1
+            return deferral.times[cause]
 
-    def times(self, entry: Entry) -> int:
-        """How often in a row this very file was put here."""
-        size, mtime_ns, _, times = self._until.get(entry.relative, (0, 0, 0.0, 0))
-        return times if (size, mtime_ns) == (entry.size, entry.mtime_ns) else 0
+    def times(self, entry: Entry, cause: str = "waiting") -> int:
+        """How often this very file was put here for this cause."""
+        with self._lock:
+            deferral = self._found.get(entry.relative)
+            return deferral.times[cause] if deferral is not None and deferral.is_of(entry) else 0
 
     def holds(self, entry: Entry) -> bool:
         """Whether to leave it alone now."""
@@ -72,17 +94,19 @@ class Deferred:
 
     def left_s(self, entry: Entry) -> float:
         """For how long to leave it alone; 0 where there is no need to."""
-        found = self._until.get(entry.relative)
-        if found is None:
-            return 0.0
-        if found[:2] != (entry.size, entry.mtime_ns):
-            del self._until[entry.relative]
-            return 0.0
-        return max(0.0, found[2] - self._clock())
+        with self._lock:
+            deferral = self._found.get(entry.relative)
+            if deferral is None:
+                return 0.0
+            if not deferral.is_of(entry):
+                self._found.pop(entry.relative, None)
+                return 0.0
+            return max(0.0, deferral.until - self._clock())
 
     def forget(self, entry: Entry) -> None:
         """It is decided."""
-        self._until.pop(entry.relative, None)
+        with self._lock:
+            self._found.pop(entry.relative, None)
 
 
 def choose(looks: Iterable[Look], order: Order, settle_s: float, deferred: Deferred) -> Backlog:

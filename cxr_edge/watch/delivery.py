@@ -6,7 +6,7 @@ can; what is handed over meanwhile fills a short queue, and then the service tak
 
 import queue
 import threading
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal, Self
@@ -15,31 +15,26 @@ from cxr_edge.errors import Reason
 from cxr_edge.results import Row
 from cxr_edge.watch import after
 from cxr_edge.watch.condition import Condition
-from cxr_edge.watch.daily_csv import DailyCsv
 from cxr_edge.watch.entry import Entry
 from cxr_edge.watch.events import (
     Classified,
     Conflict,
     Duplicate,
     Fault,
-    FaultCode,
     Incomplete,
     Moved,
     Rejected,
-    State,
-    StudySummarised,
 )
 from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome
-from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
 from cxr_edge.watch.parts import Parts
-from cxr_edge.watch.state_errors import LedgerDamaged, StateFault, StateUnusable
-from cxr_edge.watch.studies import write_study
+from cxr_edge.watch.patience import Patience
+from cxr_edge.watch.state_errors import LedgerDamaged, StateUnusable
+from cxr_edge.watch.summing_up import SummingUp
 
 LENGTH: Final = 8  # decided images that wait for the disk
 TICK_S: Final = 0.5
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 MOVE_PAUSE_S: Final = 60.0
-CSV_ROWS: Final = 2000  # in one writing
 CONFLICT_NOTE: Final = {
     "code": "sop_instance_uid_conflict",
     "message": "another image with the same SOP Instance UID and other content was received",
@@ -83,17 +78,26 @@ class Owed:
 Parcel = Decided | Repeated | Owed
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A decided file that is to leave the inbox, if `--after` says so."""
+
+    entry: Entry
+    content: bytes
+    kind: Literal["done", "rejected"]
+
+
 class Delivery:
     """Takes parcels, in order. One thread; whoever hands over waits while it is behind."""
 
     def __init__(self, parts: Parts, outbox: Outbox, condition: Condition) -> None:
         """Nothing runs before `with`."""
         self._settings, self._ledger, self._observer = parts.settings, parts.ledger, parts.observer
-        self._parts, self._outbox, self._condition = parts, outbox, condition
+        self._parts, self._outbox = parts, outbox
         self.under_way: set[bytes] = set()  # contents on their way; a second file with one of them waits
         self.undelivered = 0
-        self._csv = DailyCsv(outbox)
-        self._sum_up_pause_s, self._sum_up_from = 0.0, 0.0
+        self._summing_up = SummingUp(parts, outbox, condition)
+        self._patience = Patience("delivery", condition, parts.observer)
         self._queue: queue.Queue[Parcel | None] = queue.Queue(LENGTH)
         self._given_up = threading.Event()
         self._failure: BaseException | None = None
@@ -150,14 +154,14 @@ class Delivery:
                 try:
                     parcel = self._queue.get(timeout=TICK_S)
                 except queue.Empty:
-                    self._sum_up()
+                    self._summing_up.work()
                     continue
                 if parcel is None:
                     break
-                self._insist(parcel)
+                self._deliver(parcel)
                 self._queue.task_done()
-                self._sum_up()
-            self._sum_up(last=True)
+                self._summing_up.work()
+            self.undelivered += not self._summing_up.work(last=True)
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self._failure = error
             with suppress(queue.Empty):
@@ -165,23 +169,36 @@ class Delivery:
                     if (parcel := self._queue.get_nowait()) is not None:
                         self._give_back(parcel)
 
-    def _insist(self, parcel: Parcel) -> None:
-        pause = FIRST_PAUSE_S
+    def _deliver(self, parcel: Parcel) -> None:
+        """The record first, then the move: what is on the disk is not done again when the move fails."""
+        if isinstance(parcel, Owed) and self._parts.stop.is_set():
+            return  # found again by the next run
+        leaving: list[_Leaving | None] = []
+        try:
+            recorded = self._insist(lambda: leaving.append(self._record(parcel)))
+        except (OutboxUnavailable, StateUnusable):
+            self._give_back(parcel)
+            raise
+        if not recorded:
+            self._give_back(parcel)
+        for file in leaving:
+            if file is not None and self._move(file):
+                self._insist(lambda entry=file.entry: self._ledger.moved(entry))  # type: ignore[misc]
+
+    def _insist(self, step: Callable[[], None]) -> bool:
+        """Do it as soon as the disks let it; whether they did before it had to be given up."""
         while True:
             try:
-                self._deliver(parcel)
+                step()
             except (OutboxUnavailable, StateUnusable) as error:
-                self._say(error, pause)
-                if self._given_up.is_set() or self._settings.once:
-                    self._give_back(parcel)
-                    if self._settings.once:
-                        raise
-                    return
-                self._given_up.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                pause = self._patience.failed(error)
+                if self._settings.once:
+                    raise
+                if self._given_up.wait(pause):
+                    return False
             else:
-                self._condition.recover()
-                return
+                self._patience.succeeded()
+                return True
 
     def _give_back(self, parcel: Parcel) -> None:
         """For the next run, which is not to hold it against the file."""
@@ -190,13 +207,8 @@ class Delivery:
             with suppress(StateUnusable, LedgerDamaged):
                 self._ledger.release(parcel.entry)
 
-    def _say(self, error: OutboxUnavailable | StateUnusable, pause: float) -> None:
-        code = code_of(error)
-        state: State = "outbox_unavailable" if isinstance(error, OutboxUnavailable) else "state_unavailable"
-        self._condition.fail(state, code)
-        self._observer.observe(Fault(code, pause_s=pause))
-
-    def _deliver(self, parcel: Parcel) -> None:
+    def _record(self, parcel: Parcel) -> "_Leaving | None":
+        """On the disk and in the ledger; returns the file if it is to leave the inbox now."""
         kind: FileState
         match parcel:
             case Decided(entry=entry, outcome=outcome):
@@ -210,7 +222,8 @@ class Delivery:
                 same, entry, content, kind = True, look.entry, look.content, look.state
         self._parts.deferred.forget(entry)
         if same and content is not None and (kind in {"done", "rejected"}):
-            self._move(entry, content, kind)
+            return _Leaving(entry, content, kind)
+        return None
 
     def _write(self, decided: Decided) -> bool:
         """The result to the disk, then to the ledger; whether the file is still the one that was read."""
@@ -219,7 +232,8 @@ class Delivery:
         if content is None:
             message = "a decided file without a content"
             raise ValueError(message)
-        other = self._ledger.other_content_of(outcome.instance, content) if outcome.instance is not None else None
+        whole = outcome.instance is not None and outcome.state != "incomplete"  # a part conflicts with nothing
+        other = self._ledger.other_content_of(outcome.instance, content) if outcome.instance and whole else None
         if other is not None and "warnings" in row:
             row = {**row, "warnings": [*row["warnings"], CONFLICT_NOTE]}
         self._outbox.write_result(row, decided.heat_map)
@@ -240,73 +254,21 @@ class Delivery:
             self._observer.observe(Incomplete(name, reason.value))
         self._observer.observe(Rejected(name, content.hex(), reason, decided.latency_ms))
 
-    def _move(self, entry: Entry, content: bytes, kind: Literal["done", "rejected"]) -> None:
+    def _move(self, file: "_Leaving") -> bool:
         """As `--after` says; what cannot be moved now is owed, and found again by a later scan."""
-        root = self._settings.after_done if kind == "done" else self._settings.after_rejected
+        root = self._settings.after_done if file.kind == "done" else self._settings.after_rejected
         if root is None:
-            return
+            return False
         try:
-            moved = after.move(entry, root, content.hex())
+            moved = after.move(file.entry, root, file.content.hex())
         except OutboxUnavailable:
             moved = after.Moved.BLOCKED
         if moved is after.Moved.MOVED:
-            self._ledger.moved(entry)
-            self._observer.observe(Moved(content.hex(), kind))
+            self._observer.observe(Moved(file.content.hex(), file.kind))
         elif moved is after.Moved.BLOCKED:
-            self._parts.deferred.put(entry, MOVE_PAUSE_S)
+            self._parts.deferred.put(file.entry, MOVE_PAUSE_S, "move_failed")
             self._observer.observe(Fault("move_failed", pause_s=MOVE_PAUSE_S))
         elif moved is after.Moved.CHANGED:
             self._observer.observe(Fault("file_changed_before_move"))
-
-    def _sum_up(self, *, last: bool = False) -> None:
-        """What is made from results that are on the disk: made later where it cannot be made now."""
-        if not last and time.monotonic() < self._sum_up_from:
-            return
-        try:
-            if last or self._csv.due():
-                self._add_to_csv()
-            quiet_s = 0.0 if last and self._settings.once else self._settings.study_timeout_s
-            for study in self._ledger.dirty_studies(quiet_s):
-                images = [(content.content.hex(), content.decides) for content in self._ledger.contents_of(study)]
-                if write_study(self._outbox, study.key, images, identifiers=self._settings.identifiers):
-                    self._observer.observe(StudySummarised(study.key.hex(), len(images)))
-                self._ledger.clean(study)
-        except (OutboxUnavailable, StateUnusable) as error:
-            pause = min(max(FIRST_PAUSE_S, 2 * self._sum_up_pause_s), LONGEST_PAUSE_S)
-            self._sum_up_pause_s, self._sum_up_from = pause, time.monotonic() + pause
-            self._say(error, pause)
-            self.undelivered += last
-        else:
-            if self._sum_up_pause_s:
-                self._sum_up_pause_s = 0.0
-                self._condition.recover()
-
-    def _add_to_csv(self) -> None:
-        while pending := self._ledger.rows_for_csv(CSV_ROWS):
-            updated = self._csv.update((content.day, content.content.hex()) for content in pending)
-            if updated.held:
-                self._observer.observe(Fault("csv_delayed"))
-            self._ledger.mark_in_csv(bytes.fromhex(name) for name in (*updated.written, *updated.missing))
-            if updated.held or len(pending) < CSV_ROWS:
-                return
-
-
-def code_of(error: OutboxUnavailable | StateUnusable) -> FaultCode:
-    """What the log and the health file call it."""
-    if isinstance(error, StateUnusable):
-        return _STATE_CODES[error.kind]
-    return _OUTBOX_CODES[error.kind]
-
-
-_STATE_CODES: Final[dict[StateFault, FaultCode]] = {
-    "full": "state_full",
-    "read_only": "state_read_only",
-    "busy": "state_busy",
-    "other": "state_other",
-}
-_OUTBOX_CODES: Final[dict[OutboxFault, FaultCode]] = {
-    OutboxFault.FULL: "outbox_full",
-    OutboxFault.READ_ONLY: "outbox_read_only",
-    OutboxFault.AWAY: "outbox_away",
-    OutboxFault.OTHER: "outbox_other",
-}
+            self._ledger.reopen(file.entry)  # it is a new file
+        return moved is after.Moved.MOVED

@@ -12,15 +12,23 @@ from cxr_edge.errors import Reason
 from cxr_edge.types import ModelIdentity
 
 State = Literal[
-    "starting", "running", "idle", "inbox_away", "outbox_unavailable", "state_unavailable", "stopping", "stopped"
+    "starting",
+    "running",
+    "idle",
+    "inbox_away",
+    "outbox_unavailable",
+    "state_unavailable",
+    "decoding_unavailable",
+    "stopping",
+    "stopped",
 ]
 STATES: tuple[State, ...] = get_args(State)
 FaultCode = Literal[
-    "crashed",
     "csv_delayed",
     "decoder_failed",
     "file_unreadable",
     "file_changed_before_move",
+    "heat_map_failed",
     "inbox_away",
     "inbox_partly_unreadable",
     "ledger_damaged",
@@ -44,7 +52,7 @@ class StateChanged:
 
     Attributes:
         state: the new one.
-        reason: the code of a fault for `inbox_away`, `outbox_unavailable` and `state_unavailable`.
+        reason: the code of a fault for `inbox_away` and each `..._unavailable`.
     """
 
     state: State

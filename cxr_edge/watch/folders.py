@@ -4,16 +4,42 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
-from cxr_edge.errors import OutputError
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.watch import after
+from cxr_edge.watch.events import Notice, Observer
 from cxr_edge.watch.lock import hold
 from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable, remove_leftovers
 from cxr_edge.watch.presence import InboxAway, Presence
 from cxr_edge.watch.settings import Settings
+from cxr_edge.watch.state_errors import unusable
 
 RESULTS: Final = "the results folder"
 AFTER: Final = "the folder that --after moves to"
+
+
+def require_inbox(inbox: Path) -> None:
+    """An inbox that was never there is a mistake; one that was there before is awaited.
+
+    Raises:
+        UsageError: it does not exist or is no folder.
+    """
+    if not inbox.is_dir():
+        message = f"the inbox {inbox} does not exist or is no folder"
+        raise UsageError(message)
+
+
+def make_state_folder(folder: Path) -> None:
+    """Make it where it is lacking.
+
+    Raises:
+        StateUnusable: the disk does not let it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unusable(error, "the state folder") from error
 
 
 def take_folders(settings: Settings, state: Path, stack: contextlib.ExitStack) -> None:
@@ -29,16 +55,71 @@ def take_folders(settings: Settings, state: Path, stack: contextlib.ExitStack) -
         OutboxUnavailable: one of them cannot be used now.
         OutputError: one of them is no folder.
     """
-    _find(settings.results, state, RESULTS)
-    try:
-        stack.enter_context(hold(settings.results, "results folder"))
-    except OSError as error:
-        raise OutboxUnavailable.of(error) from None
-    remove_leftovers(settings.results)
-    for root in (settings.after_done, settings.after_rejected):
-        if root is not None:
-            _find(root, state, AFTER)
-            remove_leftovers(root, AFTER)
+    with contextlib.ExitStack() as attempt:  # another attempt must not meet this one's lock
+        _find(settings.results, state, RESULTS)
+        try:
+            attempt.enter_context(hold(settings.results, "results folder"))
+        except OSError as error:
+            raise OutboxUnavailable.of(error) from None
+        remove_leftovers(settings.results)
+        for root in (settings.after_done, settings.after_rejected):
+            if root is not None:
+                _find(root, state, AFTER)
+                after.check(root)
+                remove_leftovers(root, AFTER)
+        stack.enter_context(attempt.pop_all())
+
+
+class InboxLock:
+    """Keeps a watcher with another state and other results from the same files; a hidden file in the inbox does.
+
+    Held only while the inbox is there: an open file keeps a share from being unmounted.
+    """
+
+    def __init__(self, inbox: Path, presence: Presence, observer: Observer) -> None:
+        """Take nothing yet."""
+        self._inbox, self._presence, self._observer = inbox, presence, observer
+        self._stack = contextlib.ExitStack()
+        self._is_held = self._is_told = False
+
+    def __enter__(self) -> Self:
+        """Take it, if the inbox is there already.
+
+        Raises:
+            UsageError: another watcher is at work in it.
+        """
+        with contextlib.suppress(InboxAway):
+            self.take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of it."""
+        self.drop()
+
+    def take(self) -> None:
+        """Take it unless it is held; one that cannot be had is told once.
+
+        Raises:
+            InboxAway: there is nothing to be locked.
+            UsageError: another watcher is at work in it.
+        """
+        if self._is_held:
+            return
+        self._presence.check()
+        try:
+            self._stack.enter_context(hold(self._inbox, "inbox"))
+        except OSError as error:  # read-only
+            if not self._is_told:
+                message = f"the inbox cannot be locked against another watcher: {error.strerror}"
+                self._observer.observe(Notice("inbox_not_locked", message))
+            self._is_told = True
+        else:
+            self._is_held = True
+
+    def drop(self) -> None:
+        """The inbox is away, or not wanted any more."""
+        self._stack.close()
+        self._is_held = False
 
 
 def _find(folder: Path, state: Path, what: str) -> None:

@@ -8,6 +8,7 @@ Nothing here is in the clear: `Keys` stand for paths and UIDs.
 
 import contextlib
 import itertools
+import math
 import sqlite3
 import threading
 import time
@@ -18,9 +19,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cxr_edge.watch import ledger_schema
+from cxr_edge.watch.boot import boot_mark, is_same_boot
 from cxr_edge.watch.entry import Entry
 from cxr_edge.watch.keys import Keys
-from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome, Rebuilt, Status, Study
+from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome, Rebuilt, Status, Study, content_of
 from cxr_edge.watch.state_errors import LedgerDamaged, StateUnusable, sqlite_errors
 
 __all__ = ["Content", "Ledger", "LedgerDamaged", "Look", "Outcome", "Rebuilt", "StateUnusable", "Status", "Study"]
@@ -37,6 +39,10 @@ UPDATE files SET state = 'seen', tries = max(tries - 1, 0)
 WHERE key = ? AND size = ? AND mtime_ns = ? AND state = 'claimed'
 """
 _DECIDE: Final = "UPDATE files SET state = ?, content = ?, moved = 0 WHERE key = ? AND size = ? AND mtime_ns = ?"
+_REOPEN: Final = """
+UPDATE files SET state = 'seen', content = NULL, tries = 0, since = ?, moved = 0
+WHERE key = ? AND size = ? AND mtime_ns = ? AND state IN ('done', 'rejected', 'incomplete')
+"""
 _MOVED: Final = "UPDATE files SET moved = 1 WHERE key = ? AND size = ? AND mtime_ns = ?"
 _CONTENT: Final = "SELECT content, state, instance, study, reason, score, decides, day FROM contents "
 _Row = tuple[bytes, int, int, FileState, bytes | None, int, float, int, int]
@@ -147,9 +153,14 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(_MOVED, self._identity(entry))
 
+    def reopen(self, entry: Entry) -> None:
+        """A decided file has other bytes than were read, by the same size and time: it is looked at as a new one."""
+        with self._transaction() as connection:
+            connection.execute(_REOPEN, (_now(), *self._identity(entry)))
+
     def rows_for_csv(self, limit: int) -> list[Content]:
-        """Contents that no daily CSV file holds so far, by day."""
-        return self._contents("WHERE in_csv = 0 ORDER BY day LIMIT ?", limit)
+        """Contents that no daily CSV file holds so far, newest day first: an old file may be held for long."""
+        return self._contents("WHERE in_csv = 0 ORDER BY day DESC LIMIT ?", limit)
 
     def mark_in_csv(self, contents: Iterable[bytes]) -> None:
         """These contents stand in their day's CSV file, on the disk."""
@@ -176,10 +187,6 @@ class Ledger:
     def counts(self) -> dict[str, int]:
         """Files by state, those that have left the inbox included until they are pruned; read off, not counted."""
         return dict(self._select("SELECT state, n FROM tallies"))
-
-    def rejections(self) -> dict[str, int]:
-        """Rejected contents by reason code, counted over an index."""
-        return dict(self._select("SELECT reason, count(*) FROM contents WHERE reason IS NOT NULL GROUP BY reason"))
 
     def prune(self, today: date) -> int:
         """Forget files that have not been found for long: 30 days, 2 while undecided. Contents stay.
@@ -210,12 +217,15 @@ class Ledger:
         self.close()
 
     def _begin_run(self) -> None:
-        now = _now()
+        now, boot = _now(), boot_mark()
         with self._transaction() as connection:
             connection.execute("UPDATE files SET state = 'seen' WHERE state = 'claimed'")
-            # the machine was restarted: its monotonic clock is behind what stands here
-            connection.execute("UPDATE files SET since = ? WHERE since > ?", (now, now))
-            connection.execute("UPDATE studies SET changed = ? WHERE changed > ?", (now, now))
+            before = connection.execute("SELECT value FROM meta WHERE name = 'boot'").fetchone()
+            # after a restart of the machine its monotonic clock says nothing of what stands here
+            latest = now if before and is_same_boot(str(before[0]), boot) else -math.inf
+            connection.execute("UPDATE files SET since = ? WHERE since > ?", (now, latest))
+            connection.execute("UPDATE studies SET changed = ? WHERE changed > ?", (now, latest))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
 
     def _look_at(self, batch: list[Entry], move: Collection[FileState]) -> list[Look]:
         now, today = _now(), _today().toordinal()
@@ -253,8 +263,7 @@ class Ledger:
         return self._keys.of(entry.relative), _int64(entry.size), _int64(entry.mtime_ns)
 
     def _contents(self, where: str, *values: object) -> list[Content]:
-        rows = self._select(_CONTENT + where, *values)
-        return [Content(*(*first, bool(decides), day)) for *first, decides, day in rows]
+        return [content_of(row) for row in self._select(_CONTENT + where, *values)]
 
     def _select(self, sql: str, *values: object) -> list[Any]:
         with self._lock, sqlite_errors():

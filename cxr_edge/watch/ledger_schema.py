@@ -46,7 +46,6 @@ CREATE TABLE contents (
 ) WITHOUT ROWID;
 CREATE INDEX contents_instance ON contents (instance) WHERE instance IS NOT NULL;
 CREATE INDEX contents_study ON contents (study) WHERE study IS NOT NULL;
-CREATE INDEX contents_reason ON contents (reason) WHERE reason IS NOT NULL;
 CREATE INDEX contents_csv ON contents (day) WHERE in_csv = 0;
 CREATE TABLE studies (
     key BLOB PRIMARY KEY,

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Final, Literal
 
+from cxr_edge.errors import Reason
 from cxr_edge.watch.entry import Entry
 
 FileState = Literal["seen", "claimed", "done", "rejected", "incomplete"]
 FinalState = Literal["done", "rejected", "incomplete"]
 ContentState = Literal["classified", "rejected"]
+_REASONS: Final = frozenset(reason.value for reason in Reason)
 
 
 class Status(StrEnum):
@@ -91,6 +93,13 @@ class Content:
     score: float | None
     decides: bool
     day: str
+
+
+def content_of(row: tuple[Any, ...]) -> Content:
+    """A content as the ledger's table has it; a reason that only a newer release knows is `internal` here."""
+    content, state, instance, study, reason, score, decides, day = row
+    known = reason if reason is None or reason in _REASONS else Reason.INTERNAL.value
+    return Content(content, state, instance, study, known, score, bool(decides), day)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from cxr_edge.watch.events import (
 
 BYTES_PER_MB = 1_000_000
 UNLOGGED = frozenset({"states", "message"})  # counts are health's; a notice's text may name a library's own words
-ALARMING_STATES = ("inbox_away", "outbox_unavailable", "state_unavailable")
+ALARMING_STATES = ("inbox_away", "outbox_unavailable", "state_unavailable", "decoding_unavailable")
 
 
 class JsonLog:
@@ -98,6 +98,7 @@ class RotatingFile(_Quiet, logging.handlers.RotatingFileHandler):
         """Rotate, if the file in use can be renamed."""
         if self.stream is not None:
             self.stream.close()
+            self.stream = None  # opened at the next line, where it cannot be below
         aside = f"{self.baseFilename}.0"
         with contextlib.suppress(OSError):
             self._shift()  # what an earlier run that was killed put aside

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -92,6 +92,23 @@ def fault_of(error: OSError) -> OutboxFault:
     return next((kind for numbers, kind in kinds if error.errno in numbers), OutboxFault.OTHER)
 
 
+def require_folder(folder: Path, what: str = "the results folder") -> tuple[int, int]:
+    """What the folder is known again by: `st_dev` and `st_ino`.
+
+    Raises:
+        OutboxUnavailable: it is not there, is no folder, or cannot be looked at.
+    """
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - `Path.is_dir` raises or lies, by the release of Python
+    except (FileNotFoundError, NotADirectoryError):
+        raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {what}: it is not there") from None
+    except OSError as error:
+        raise OutboxUnavailable.of(error, what) from None
+    if not stat.S_ISDIR(status.st_mode):
+        raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {what}: it is no folder") from None
+    return status.st_dev, status.st_ino
+
+
 @contextlib.contextmanager
 def publish(
     target: Path, root: Path, *, overwrite: bool = True, what: str = "the results folder"
@@ -110,8 +127,7 @@ def publish(
             raise
         if isinstance(error.__cause__, OSError):
             raise OutboxUnavailable.of(error.__cause__, what) from None  # both of them hold paths
-        if not root.is_dir():
-            raise OutboxUnavailable(OutboxFault.AWAY, f"cannot write to {what}: it is not there") from None
+        require_folder(root, what)
         if not overwrite and os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
         raise OutboxUnavailable(OutboxFault.OTHER, f"cannot write to {what}: a folder or device has the name") from None
@@ -155,17 +171,19 @@ def probe(root: Path, what: str = "the results folder", room: int = PROBE_BYTES)
         raise OutboxUnavailable.of(error, what) from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outbox:
     """The folder of results.
 
     Attributes:
         folder: the folder, which exists; it is never made again, because an unmounted share leaves an empty folder.
-        marker: the name of a file that stands in it as long as it is the right one, such as its lock; None for none.
+        marker: the name of a file that stands in the right one, such as its lock; None for none. The folder in which
+            it stood is known again without it: somebody may have removed it with the old results.
     """
 
     folder: Path
     marker: str | None = None
+    _known: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def write_result(self, row: Row, heat_map: bytes | None = None) -> bool:
         """Write `<content_sha256>.json`, and `<content_sha256>.png` before it.
@@ -259,17 +277,18 @@ class Outbox:
 
     def check(self) -> None:
         """Raises `OutboxUnavailable` where the folder is not there, or another one has its place."""
-        if not (self.folder.is_dir() if self.marker is None else (self.folder / self.marker).exists()):
-            raise OutboxUnavailable(OutboxFault.AWAY, "cannot write to the results folder: it is not there")
-
-    def probe(self, room: int = PROBE_BYTES) -> None:
-        """Find out whether `room` bytes can be written again, and leave nothing.
-
-        Raises:
-            OutboxUnavailable: they cannot.
-        """
-        self.check()
-        probe(self.folder, room=room)
+        found = require_folder(self.folder)
+        if self.marker is None or (found == self._known and found[1]):
+            return
+        try:
+            os.stat(self.folder / self.marker)  # noqa: PTH116 - `Path.exists` raises some errors
+        except FileNotFoundError:
+            raise OutboxUnavailable(
+                OutboxFault.AWAY, "cannot write to the results folder: another folder has its place"
+            ) from None
+        except OSError as error:
+            raise OutboxUnavailable.of(error) from None
+        self._known = found
 
     def _sync(self) -> None:
         try:

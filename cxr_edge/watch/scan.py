@@ -85,16 +85,30 @@ def scan(inbox: Path, skip: Collection[Path], presence: Presence, problems: Coun
                     below = f"{relative}/{entry.name}" if relative else entry.name
                     if is_left_alone(entry.name):
                         continue
-                    if entry.is_dir(follow_symlinks=False):
-                        if not skipped.holds(entry.path):
-                            folders.append(below)
-                    elif (file := _file(entry, below, problems)) is not None:
+                    enter = _is_to_enter(entry, skipped, presence, problems)
+                    if enter:
+                        folders.append(below)
+                    elif enter is None and (file := _file(entry, below, problems)) is not None:
                         yield file
         except OSError as error:
             presence.check()
             if not relative:
                 raise InboxAway(Away.UNREADABLE, error.strerror or "") from None
             problems[_problem(error)] += 1
+
+
+def _is_to_enter(
+    entry: "os.DirEntry[str]", skipped: "_Skipped", presence: Presence, problems: Counter[ScanProblem]
+) -> bool | None:
+    """Whether the walk goes into a folder; None for what is none."""
+    try:
+        if not entry.is_dir(follow_symlinks=False):
+            return None
+        return not skipped.holds(entry.path)
+    except OSError as error:  # this one, not the rest of the listing
+        presence.check()
+        problems[_problem(error)] += 1
+        return False
 
 
 def _file(entry: "os.DirEntry[str]", relative: str, problems: Counter[ScanProblem]) -> Entry | None:

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cxr_edge.classifier import Classifier, load
-from cxr_edge.errors import EnvironmentUnusable, UsageError
+from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.watch.backlog import Backlog, Deferred, choose
 from cxr_edge.watch.condition import Condition
-from cxr_edge.watch.delivery import FIRST_PAUSE_S, LONGEST_PAUSE_S, Delivery, Owed, code_of
+from cxr_edge.watch.delivery import Delivery, Owed
 from cxr_edge.watch.events import Fault, LedgerRebuilt, ModelLoaded, Notice, Observer, Queued, Scanned
-from cxr_edge.watch.folders import take_folders
+from cxr_edge.watch.folders import InboxLock, make_state_folder, require_inbox, take_folders
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Ledger, LedgerDamaged, StateUnusable
 from cxr_edge.watch.lock import LOCK_NAME, hold
 from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
 from cxr_edge.watch.parts import Parts
+from cxr_edge.watch.patience import Patience
 from cxr_edge.watch.presence import InboxAway, Presence
 from cxr_edge.watch.rebuild import rebuild
 from cxr_edge.watch.scan import ScanProblem, scan
@@ -59,27 +60,15 @@ def run(settings: Settings, stop: threading.Event, observer: Observer) -> int:
         InboxAway: with `once`, when the inbox goes away.
     """
     folder = settings.state_folder
-    _require_inbox(settings.inbox, folder)
-    _make(folder, "the state folder")
-    try:
-        with hold(folder, "state folder of this inbox"):
-            return _Service(settings, folder, stop, observer).run()
-    except OSError as error:
-        raise unusable(error, "the lock") from error
-
-
-def _require_inbox(inbox: Path, state: Path) -> None:
-    """An inbox that was never there is a mistake; one that was there before is awaited."""
-    if not inbox.is_dir() and not (state / LEDGER_NAME).exists():
-        message = f"the inbox {inbox} does not exist or is no folder"
-        raise UsageError(message)
-
-
-def _make(folder: Path, what: str) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unusable(error, what) from error
+    if not (folder / LEDGER_NAME).exists():
+        require_inbox(settings.inbox)
+    make_state_folder(folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder, "state folder of this inbox"))
+        except OSError as error:
+            raise unusable(error, "the lock") from error
+        return _Service(settings, folder, stop, observer).run()
 
 
 class _Service:
@@ -97,50 +86,42 @@ class _Service:
         self._move: list[FileState] = [state for state, root in moving if root is not None]
         self._outbox = Outbox(settings.results, LOCK_NAME)
         self._problems = 0  # of the last scan
+        self._lock = InboxLock(settings.inbox, self._presence, observer)
+        self._disk, self._engine = (Patience(part, self._condition, observer) for part in ("ledger", "engine"))
 
     def run(self) -> int:
         self._condition.set("starting")
         code, reason = STOPPED, "failed"
         try:
             with contextlib.ExitStack() as stack:
-                self._lock_inbox(stack)
-                if self._insist(lambda: take_folders(self._settings, self._folder, stack)):
+                stack.enter_context(self._lock)
+                if self._insist(lambda: self._take_folders(stack)):
                     classifier = stack.enter_context(self._load())
                     keys = Keys.open(self._folder)
                     code = self._watch_on(classifier, keys)
             reason = "asked to"
         finally:
-            self._condition.recover()
-            self._condition.set("stopped", reason)
+            self._condition.end(reason)
         return code
-
-    def _lock_inbox(self, stack: contextlib.ExitStack) -> None:
-        """Keep a watcher with another state and other results from the same files; a hidden file in the inbox does."""
-        try:
-            stack.enter_context(hold(self._settings.inbox, "inbox"))
-        except OSError as error:  # read-only, or away so far
-            message = f"the inbox cannot be locked against another watcher: {error.strerror}"
-            self._observer.observe(Notice("inbox_not_locked", message))
 
     def _insist(self, work: Callable[[], None]) -> bool:
         """Do what the disk may refuse for a while; False where the service was stopped before it went well."""
-        pause = FIRST_PAUSE_S
+        patience = Patience("start", self._condition, self._observer)
         while not self._stop.is_set():
             try:
                 work()
             except (OutboxUnavailable, StateUnusable) as error:
                 if self._settings.once:
                     raise
-                code = code_of(error)
-                is_state = isinstance(error, StateUnusable)
-                self._condition.fail("state_unavailable" if is_state else "outbox_unavailable", code)
-                self._observer.observe(Fault(code, pause_s=pause))
-                self._stop.wait(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_S)
+                self._stop.wait(patience.failed(error))
             else:
-                self._condition.recover()
+                patience.succeeded()
                 return True
         return False
+
+    def _take_folders(self, stack: contextlib.ExitStack) -> None:
+        take_folders(self._settings, self._folder, stack)
+        self._outbox.check()  # remembers which folder it is, should somebody tidy its lock's file away
 
     def _load(self) -> Classifier:
         settings = self._settings
@@ -200,10 +181,12 @@ class _Service:
             away, pruned = False, None
             while not self._stop.is_set():
                 self._let_moves_end(delivery)
-                began = time.thread_time()
+                began, cpu_began = time.monotonic(), time.thread_time()
                 try:
+                    worker.free()
                     backlog, problems = self._scan(ledger)
                 except InboxAway as error:
+                    self._lock.drop()
                     if settings.once:
                         raise
                     self._freeze(error, waker, is_news=not away)
@@ -212,7 +195,7 @@ class _Service:
                 except StateUnusable as error:
                     self._falter(error)
                     continue
-                scan_s = time.thread_time() - began
+                scan_s, cpu_s = time.monotonic() - began, time.thread_time() - cpu_began
                 if away:
                     waker.rearm()
                     away = False
@@ -221,7 +204,7 @@ class _Service:
                 done = self._work(backlog, worker, delivery, max(settings.poll_interval_s, WORK_PER_SCAN * scan_s))
                 if settings.once and self._is_over(backlog, done=done):
                     break
-                self._rest(backlog, waker, scan_s, done=done)
+                self._rest(backlog, waker, cpu_s, done=done)
             self._condition.set("stopping")
         return UNDELIVERED if delivery.undelivered else STOPPED
 
@@ -232,6 +215,7 @@ class _Service:
             delivery.check()
 
     def _scan(self, ledger: Ledger) -> tuple[Backlog, int]:
+        self._lock.take()
         began = time.monotonic()
         problems: Counter[ScanProblem] = Counter()
         entries = scan(self._settings.inbox, self._skip, self._presence, problems)
@@ -249,29 +233,31 @@ class _Service:
     def _work(self, backlog: Backlog, worker: Worker, delivery: Delivery, seconds: float) -> bool:
         """Move what is owed, classify what waits; whether all that could be taken was."""
         for look in backlog.moves:
+            if self._stop.is_set():
+                break
             delivery.put(Owed(look))
         if not backlog.next and not backlog.suspects:
             delivery.check()
+            self._disk.succeeded()
             self._condition.set("idle")
             return True
         self._condition.set("running")
         try:
-            return worker.work(backlog, seconds)
+            done = worker.work(backlog, seconds)
         except (StateUnusable, EnvironmentUnusable) as error:
             self._falter(error)
             return False
+        self._disk.succeeded()
+        if not worker.is_failing:
+            self._engine.succeeded()
+        return done
 
     def _falter(self, error: StateUnusable | EnvironmentUnusable) -> None:
-        """Something on this machine keeps all work from going on: wait a little, then look again."""
+        """Something on this machine keeps all work from going on: wait longer each time, then look again."""
         if self._settings.once:
             raise error
-        if isinstance(error, StateUnusable):
-            self._condition.fail("state_unavailable", code_of(error))
-            self._observer.observe(Fault(code_of(error), pause_s=FIRST_PAUSE_S))
-        else:
-            self._observer.observe(Fault("model_failed", type(error).__name__, FIRST_PAUSE_S))
-        self._stop.wait(FIRST_PAUSE_S)
-        self._condition.recover()
+        patience = self._disk if isinstance(error, StateUnusable) else self._engine
+        self._stop.wait(patience.failed(error))
 
     def _freeze(self, error: InboxAway, waker: Waker, *, is_news: bool) -> None:
         self._condition.set("inbox_away", error.why.value)
@@ -293,14 +279,15 @@ class _Service:
         return done and not waits
 
     def _rest(self, backlog: Backlog, waker: Waker, scan_s: float, *, done: bool) -> None:
-        """Until the next scan."""
+        """Until the next scan; `scan_s` is of processor time."""
         settings = self._settings
         if not done or backlog.is_partial or ((backlog.next or backlog.suspects) and settings.once):
             return
+        least = max(LEAST_PAUSE_S, WORK_PER_SCAN * scan_s)
         if backlog.fresh or (backlog.soon and settings.once):
-            self._stop.wait(min(max(settings.settle_s, LEAST_PAUSE_S), settings.poll_interval_s))
+            self._stop.wait(min(max(settings.settle_s, least), settings.poll_interval_s))
             return
-        least = min(max(LEAST_PAUSE_S, WORK_PER_SCAN * scan_s), settings.poll_interval_s)
+        least = min(least, settings.poll_interval_s)
         for left in _slices(pause_s(settings.poll_interval_s, scan_s)):
             if waker.wait(left, least=least) or self._stop.is_set():
                 return

@@ -66,7 +66,7 @@ class Settings:
         """Refuse folders that would feed the service its own output.
 
         Raises:
-            UsageError: results, state or a folder of `--after` is the inbox itself.
+            UsageError: results, state or a folder of `--after` is the inbox itself; the log is a file of the inbox.
         """
         inbox = _real(self.inbox)
         others = {
@@ -79,6 +79,11 @@ class Settings:
             if folder is not None and _real(folder) == inbox:
                 message = f"{name} is the inbox itself; need another folder (one inside the inbox will do)"
                 raise UsageError(message)
+        passed_over = [_real(folder) for folder in others.values() if folder is not None]
+        log = self.log_file
+        if log is not None and _is_below(log, inbox) and not any(_is_below(log, folder) for folder in passed_over):
+            message = "log_file lies in the inbox, where each line would be a new file; need another folder"
+            raise UsageError(message)
 
     @property
     def state_folder(self) -> Path:
@@ -103,6 +108,10 @@ def state_folder_of(inbox: Path, named: Path | None = None) -> Path:
         message = f"this account has no folder for state; name one by --state or {STATE_VARIABLE}"
         raise UsageError(message)
     return base / "watch" / hashlib.sha256(os.fsencode(_real(inbox))).hexdigest()[:16]
+
+
+def _is_below(file: Path, folder: str) -> bool:
+    return Path(folder) in Path(_real(file)).parents
 
 
 def _real(folder: Path) -> str:

@@ -41,7 +41,7 @@ def read_status(state_folder: Path, *, now: datetime | None = None) -> Status:
     if health.health_version != HEALTH_VERSION:
         verdict = f"the health file has version {health.health_version}; this release reads {HEALTH_VERSION}"
         return Status(well=False, verdict=verdict, health=None)
-    silent_s = ((now or datetime.now(UTC)) - datetime.fromisoformat(health.updated)).total_seconds()
+    silent_s = ((now or datetime.now(UTC)) - _moment(health.updated)).total_seconds()
     if health.state == "stopped":
         verdict = f"stopped{_because(health)} since {health.since}"
     elif not is_alive(health.pid):
@@ -56,6 +56,8 @@ def read_status(state_folder: Path, *, now: datetime | None = None) -> Status:
 
 def is_alive(pid: int, kernel32: Any = None) -> bool:  # noqa: ANN401 - a DLL
     """Whether a process of this number runs on this machine (not tried on Windows)."""
+    if pid <= 0:  # a group of processes, or all of them
+        return False
     if sys.platform != "win32" and kernel32 is None:
         try:
             os.kill(pid, 0)
@@ -107,7 +109,13 @@ def _read(file: Path) -> Health | None:
     try:
         with file.open("rb") as stream:
             health = msgspec.json.decode(stream.read(MAX_BYTES), type=Health)
-        datetime.fromisoformat(health.updated).astimezone(UTC)
-    except (OSError, ValueError, msgspec.MsgspecError):  # absent, unreadable, of another kind
+        _moment(health.updated)
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):  # absent, unreadable, of another kind
         return None
     return health
+
+
+def _moment(text: str) -> datetime:
+    """As the health file has it: in UTC, where it names no zone."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -20,6 +20,7 @@ STYLES = {
     "inbox_away": "bold red",
     "outbox_unavailable": "bold red",
     "state_unavailable": "bold red",
+    "decoding_unavailable": "bold red",
 }
 
 

@@ -1,5 +1,6 @@
 """A move keeps every byte whatever happens: at any moment the content stands in the inbox, the target, or both."""
 
+import errno
 import hashlib
 import os
 import random
@@ -237,6 +238,68 @@ def test_read_only_inbox_blocks_the_move_and_not_the_service(tmp_path: Path) -> 
         assert move(entry, tmp_path / "done", _sha256(b"pixels")) is Moved.MOVED
         assert _tree(inbox) == {}
     assert _tree(tmp_path / "done") == {"a.dcm": b"pixels"}
+
+
+def test_an_archive_that_is_unmounted_leaves_a_folder_that_nothing_is_moved_to(inbox: Path, tmp_path: Path) -> None:
+    with small_volume(tmp_path / "done") as root:
+        assert move(_put(inbox, "a.dcm"), root, _sha256(b"pixels")) is Moved.MOVED
+    entry = _put(inbox, "b.dcm")
+    with pytest.raises(OutboxUnavailable, match="not mounted") as caught:
+        move(entry, root, _sha256(b"pixels"))
+    assert caught.value.kind is OutboxFault.AWAY
+    assert _tree(root) == {}
+    assert _tree(inbox) == {"b.dcm": b"pixels"}
+
+
+def test_it_may_be_remembered_before_the_first_move(inbox: Path, tmp_path: Path) -> None:
+    with small_volume(tmp_path / "done") as root:
+        after.check(root)
+    with pytest.raises(OutboxUnavailable, match="not mounted"):
+        move(_put(inbox, "a.dcm"), root, _sha256(b"pixels"))
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_a_target_that_cannot_be_asked_is_a_fault_and_no_defect(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    root, entry, real = tmp_path / "done", _put(inbox, "a.dcm"), os.stat
+    root.mkdir()
+
+    def stat(path: Any, **more: Any) -> os.stat_result:
+        if path == root:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(OutboxUnavailable):
+        move(entry, root, _sha256(b"pixels"))
+    assert _tree(inbox) == {"a.dcm": b"pixels"}
+
+
+def test_a_target_that_cannot_be_written_costs_no_reading(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = _put(inbox, "a.dcm")
+    monkeypatch.setattr(after, "_sha256", lambda *_, **__: pytest.fail("the file was read"))
+    with small_volume(tmp_path / "done") as root:
+        make_read_only(root, read_only=True)
+        with pytest.raises(OutboxUnavailable) as caught:
+            move(entry, root, _sha256(b"pixels"))
+    assert caught.value.kind is OutboxFault.READ_ONLY
+
+
+def test_a_volume_without_permissions_takes_the_copy(
+    inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:  # as FAT and some shares do
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with other_volume(tmp_path / "done") as root:
+        entry = _put(inbox, "a.dcm")
+        monkeypatch.setattr(Path, "chmod", refuse)
+        monkeypatch.setattr(os, "chmod", refuse)
+        assert move(entry, root, _sha256(b"pixels")) is Moved.MOVED
+        assert _tree(root) == {"a.dcm": b"pixels"}
 
 
 @pytest.mark.parametrize("call", ["link", "unlink"])

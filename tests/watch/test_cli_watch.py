@@ -13,7 +13,7 @@ import pytest
 
 from cxr_edge.cli.app import run
 from cxr_edge.errors import UsageError
-from cxr_edge.watch.events import Classified, Event, Observer, Queued, StateChanged
+from cxr_edge.watch.events import Classified, Event, Notice, Observer, Queued, StateChanged
 from cxr_edge.watch.health import FILE_NAME, HealthKeeper
 from cxr_edge.watch.settings import Settings, state_folder_of
 
@@ -131,6 +131,22 @@ def test_events_reach_health_and_log(
     health = json.loads((tmp_path / "state" / FILE_NAME).read_bytes())
     assert (health["state"], health["counts"]["classified"]) == ("stopped", 1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_terminal_shows_notices(
+    tmp_path: Path,
+    serve: Callable[[Service], None],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def service(_settings: Settings, _stop: threading.Event, observer: Observer) -> int:
+        observer.observe(Notice("provider_cpu", "the model runs on the CPU"))
+        return 0
+
+    serve(service)
+    monkeypatch.setattr("cxr_edge.cli.watch.is_terminal", lambda _stream: True)
+    assert run(["watch", str(tmp_path / "in"), "--results", str(tmp_path / "out"), "--state", str(tmp_path / "s")]) == 0
+    assert "the model runs on the CPU" in capsys.readouterr().err
 
 
 def test_a_crash_names_no_file(

@@ -208,6 +208,15 @@ def test_the_inbox_takes_no_other_part(tmp_path: Path, name: str) -> None:
     assert make_settings(None, inside).inbox == tmp_path / "in"
 
 
+def test_a_log_in_the_inbox_would_feed_itself(tmp_path: Path) -> None:
+    folders = {"inbox": tmp_path / "in", "results": tmp_path / "in" / "out", "after_done": tmp_path / "in" / "done"}
+    for place in ("in", "in/deep", "x/../in"):
+        with pytest.raises(UsageError, match="log_file lies in the inbox"):
+            make_settings(None, {**folders, "log_file": tmp_path / place / "watch.log"})
+    for place in (".", "inner", "in/out", "in/done/deep"):
+        assert make_settings(None, {**folders, "log_file": tmp_path / place / "watch.log"}).log_keep == 10
+
+
 def test_the_state_folder_belongs_to_one_inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXR_EDGE_STATE", str(tmp_path / "state"))
     one = state_folder_of(tmp_path / "in")

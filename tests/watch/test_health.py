@@ -238,12 +238,24 @@ def test_no_health_is_not_well(tmp_path: Path, content: bytes | None) -> None:
     assert (status.well, status.health) == (False, None)
 
 
-@pytest.mark.parametrize(("key", "value"), [("updated", "yesterday"), ("health_version", 2)])
+@pytest.mark.parametrize(("key", "value"), [("updated", "yesterday"), ("health_version", 2), ("pid", 0)])
 def test_health_of_another_kind_is_not_well(tmp_path: Path, key: str, value: object) -> None:
     HealthKeeper(tmp_path / FILE_NAME).observe(StateChanged("running"))
     health = json.loads((tmp_path / FILE_NAME).read_bytes())
     (tmp_path / FILE_NAME).write_text(json.dumps({**health, key: value}), encoding="utf-8")
     assert not read_status(tmp_path).well
+
+
+@pytest.mark.parametrize("updated", ["2026-11-20T10:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"])
+def test_any_time_in_the_health_file_gives_a_verdict(tmp_path: Path, updated: str) -> None:
+    HealthKeeper(tmp_path / FILE_NAME).observe(StateChanged("running"))
+    health = json.loads((tmp_path / FILE_NAME).read_bytes())
+    (tmp_path / FILE_NAME).write_text(json.dumps({**health, "updated": updated}), encoding="utf-8")
+    status = read_status(tmp_path, now=datetime(2026, 11, 20, 12, tzinfo=UTC))
+    assert not status.well
+    assert "not been heard of" in status.verdict
+    (tmp_path / FILE_NAME).write_text(json.dumps({**health, "updated": "2026-11-20T11:59:00"}), encoding="utf-8")
+    assert read_status(tmp_path, now=datetime(2026, 11, 20, 12, tzinfo=UTC)).well
 
 
 def test_whether_a_process_lives() -> None:

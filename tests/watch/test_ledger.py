@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.watch import ledger as ledger_module
+from cxr_edge.watch.boot import boot_mark, is_same_boot
 from cxr_edge.watch.entry import Entry
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Content, Ledger, Look, Outcome, StateUnusable, Status
@@ -206,7 +208,7 @@ def test_one_instance_with_two_contents_is_a_conflict(ledger: Ledger) -> None:
     assert ledger.other_content_of(KEYS.of("9"), OTHER) is None
 
 
-def test_rows_wait_for_the_csv_by_day(ledger: Ledger) -> None:
+def test_rows_wait_for_the_csv_newest_day_first(ledger: Ledger) -> None:
     for number in range(6):
         entry = Entry(str(number), "", 1, 1)
         taken(ledger, entry)
@@ -215,12 +217,11 @@ def test_rows_wait_for_the_csv_by_day(ledger: Ledger) -> None:
             entry, Outcome(content=content, state="rejected", day=f"2026-11-{20 - number % 2}", reason="empty")
         )
     first = ledger.rows_for_csv(4)
-    assert [row.day for row in first] == ["2026-11-19"] * 3 + ["2026-11-20"]
+    assert [row.day for row in first] == ["2026-11-20"] * 3 + ["2026-11-19"]
     ledger.mark_in_csv(row.content for row in first)
     rest = ledger.rows_for_csv(4)
-    assert [row.day for row in rest] == ["2026-11-20"] * 2
+    assert [row.day for row in rest] == ["2026-11-19"] * 2
     assert not {row.content for row in first} & {row.content for row in rest}
-    assert ledger.rejections() == {"empty": 6}
 
 
 def test_studies_are_due_when_they_have_been_quiet(ledger: Ledger, clock: Clock) -> None:
@@ -317,6 +318,53 @@ def test_waiting_goes_on_over_a_restart_and_begins_again_with_the_machine(
     assert look(ledger, late).unchanged_s == 2
     assert [study.quiet_s for study in ledger.dirty_studies()] == [2]
     ledger.close()
+
+
+def test_a_machine_that_was_up_for_longer_than_before(
+    ledger: Ledger, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(ledger)
+    ledger.finish(ENTRY, DONE)
+    late = Entry("late", "", 1, 1)
+    look(ledger, late)
+    monkeypatch.setattr(ledger_module, "boot_mark", lambda: "id of the next boot")
+    clock.now = 90_000  # its uptime by now, which says nothing of the file
+    ledger = reopened(ledger, tmp_path)
+    assert look(ledger, late).unchanged_s == 0
+    assert [study.quiet_s for study in ledger.dirty_studies()] == [0]
+    clock.now += 3
+    ledger = reopened(ledger, tmp_path)  # the service alone
+    assert look(ledger, late).unchanged_s == 3
+    ledger.close()
+
+
+def test_the_mark_of_a_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "boot_id").write_text("0b1c\n", encoding="ascii")
+    assert boot_mark(tmp_path / "boot_id") == "id 0b1c"
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 1_000.0)
+    began = boot_mark(tmp_path / "absent")
+    monkeypatch.setattr(time, "monotonic", lambda: 990.0)  # the clock was set meanwhile
+    assert is_same_boot(began, boot_mark(tmp_path / "absent"))
+    monkeypatch.setattr(time, "monotonic", lambda: 900.0)
+    assert not is_same_boot(began, boot_mark(tmp_path / "absent"))
+    assert not is_same_boot(began, "id 0b1c")
+    assert not is_same_boot("at once", began)
+    assert is_same_boot("id 0b1c", "id 0b1c")
+    assert not is_same_boot("id 0b1c", "id 0b1d")
+
+
+def test_a_decided_file_with_other_bytes_is_taken_again(ledger: Ledger, clock: Clock) -> None:
+    taken(ledger)
+    ledger.finish(ENTRY, DONE)
+    assert look(ledger, move=("done",)).status is Status.MOVE
+    clock.now += 60
+    ledger.reopen(ENTRY)
+    assert look(ledger, move=("done",)) == Look(ENTRY, Status.STABLE)
+    assert ledger.claim(ENTRY) == 1
+    ledger.reopen(ENTRY)  # not decided: nothing to take back
+    assert look(ledger).status is Status.CLAIMED
+    assert ledger.known(CONTENT) is not None  # its result stays
 
 
 @pytest.mark.parametrize("mtime_ns", [-1, 2**63 - 1, 2**63, 2**64 + 5, -(2**63) - 1])

@@ -148,7 +148,7 @@ def test_rotation_keeps_order(tmp_path: Path, keep: int) -> None:
     file = tmp_path / "watch.log"
     log, handler = _rotating(file, keep)
     for number in range(6):
-        log.observe(Fault("crashed", f"round {number}"))
+        log.observe(Fault("model_failed", f"round {number}"))
         handler.doRollover()
     log.close()
     numbered = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir() if path != file}
@@ -164,13 +164,13 @@ def test_what_cannot_be_renamed_grows_and_no_older_file_is_lost(
     file = tmp_path / "watch.log"
     log, handler = _rotating(file, 2)
     for number in range(2):
-        log.observe(Fault("crashed", f"round {number}"))
+        log.observe(Fault("model_failed", f"round {number}"))
         handler.doRollover()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", _refuse)
         for number in range(2, 5):
-            log.observe(Fault("crashed", f"round {number}"))
+            log.observe(Fault("model_failed", f"round {number}"))
             handler.doRollover()
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path != file} == {
         name: content for name, content in before.items() if name != file.name
@@ -189,11 +189,28 @@ def test_what_a_killed_run_put_aside_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "watch.log"
     (tmp_path / "watch.log.0").write_text("aside\n", encoding="utf-8")
     log, handler = _rotating(file, 3)
-    log.observe(Fault("crashed", "now"))
+    log.observe(Fault("model_failed", "now"))
     handler.doRollover()
     log.close()
     assert "now" in (tmp_path / "watch.log.1").read_text(encoding="utf-8")
     assert (tmp_path / "watch.log.2").read_text(encoding="utf-8") == "aside\n"
+
+
+def test_it_goes_on_after_a_rotation_whose_new_file_could_not_be_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "watch.log"
+    handler = RotatingFile(file, maxBytes=200, backupCount=2, encoding="utf-8")
+    log = JsonLog(handler)
+    log.observe(Fault("model_failed", "first"))
+    with monkeypatch.context() as patch:
+        patch.setattr(handler, "_open", _refuse)  # no descriptor is left, or no right
+        for _ in range(2):
+            log.observe(Fault("model_failed", "lost"))
+    log.observe(Fault("model_failed", "last"))
+    log.close()
+    assert "last" in file.read_text(encoding="utf-8")
+    assert "first" in (tmp_path / "watch.log.1").read_text(encoding="utf-8")
 
 
 def test_a_log_that_cannot_be_opened(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import traceback
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -25,6 +26,7 @@ from cxr_edge.watch.outbox import (
     OutboxFault,
     OutboxUnavailable,
     fault_of,
+    probe,
     publish,
     remove_leftovers,
     to_json,
@@ -153,16 +155,16 @@ def test_full_disk_leaves_nothing_half_and_ends_when_there_is_room(tmp_path: Pat
     with small_volume(tmp_path / "out") as folder:
         outbox = Outbox(folder)
         outbox.write_result(_row(0))
-        outbox.probe()
+        probe(folder)
         filler = fill(folder)
-        for attempt in (lambda: outbox.write_result(_row(1), heat_map=bytes(5000)), outbox.probe):
+        for attempt in (lambda: outbox.write_result(_row(1), heat_map=bytes(5000)), lambda: probe(folder)):
             with pytest.raises(OutboxUnavailable, match="No space left") as caught:
                 attempt()
             assert caught.value.kind is OutboxFault.FULL
         assert _names(folder) == {"filler", f"{0:064x}.json"}
         assert outbox.write_result(_row(0)) is False  # reading needs no room
         filler.unlink()
-        outbox.probe()
+        probe(folder)
         assert outbox.write_result(_row(1), heat_map=bytes(5000)) is True
         assert outbox.read_row(f"{1:064x}") == _row(1)
 
@@ -171,7 +173,7 @@ def test_read_only_folder_and_back(tmp_path: Path) -> None:
     with small_volume(tmp_path / "out") as folder:
         outbox = Outbox(folder)
         make_read_only(folder, read_only=True)
-        for attempt in (lambda: outbox.write_result(ROW), outbox.probe):
+        for attempt in (lambda: outbox.write_result(ROW), lambda: probe(folder)):
             with pytest.raises(OutboxUnavailable) as caught:
                 attempt()
             assert caught.value.kind is OutboxFault.READ_ONLY
@@ -186,7 +188,7 @@ def test_a_folder_that_is_away_is_not_made_anew(tmp_path: Path, marker: str | No
     (folder / "lock").touch()
     outbox = Outbox(folder, marker)
     folder.rename(tmp_path / "elsewhere")
-    for attempt in (lambda: outbox.write_result(ROW), outbox.probe, lambda: outbox.write("a", b"")):
+    for attempt in (lambda: outbox.write_result(ROW), outbox.check, lambda: outbox.write("a", b"")):
         with pytest.raises(OutboxUnavailable) as caught:
             attempt()
         assert caught.value.kind is OutboxFault.AWAY
@@ -201,11 +203,54 @@ def test_an_unmounted_share_leaves_an_empty_folder_that_is_not_taken_for_it(tmp_
         outbox = Outbox(folder, "lock")
         assert outbox.write_result(ROW) is True
     assert folder.is_dir()
-    for attempt in (lambda: outbox.write_result(ROW), outbox.probe):
+    for attempt in (lambda: outbox.write_result(ROW), outbox.check):
         with pytest.raises(OutboxUnavailable) as caught:
             attempt()
         assert caught.value.kind is OutboxFault.AWAY
     assert _names(folder) == set()
+
+
+def test_a_marker_that_was_removed_with_old_results_is_no_fault(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "lock").touch()
+    outbox = Outbox(folder, "lock")
+    outbox.check()
+    (folder / "lock").unlink()  # find results -mtime +30 -delete
+    assert outbox.write_result(ROW) is True
+    folder.rename(tmp_path / "elsewhere")
+    folder.mkdir()  # another folder, that has never held the marker
+    with pytest.raises(OutboxUnavailable, match="another folder") as caught:
+        outbox.write_result(ROW)
+    assert caught.value.kind is OutboxFault.AWAY
+    (folder / "lock").touch()
+    assert outbox.write_result(ROW) is True
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ESTALE, "away"), (errno.EIO, "other"), (errno.EACCES, "read_only"), (errno.ENOTCONN, "away")],
+)
+@pytest.mark.parametrize("asked", ["out", "lock"])
+def test_a_folder_that_cannot_be_asked_is_a_fault_and_no_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: str, asked: str
+) -> None:
+    """`Path.exists` and `Path.is_dir` raise most of these up to Python 3.13."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "lock").touch()
+    real = os.stat
+
+    def stat(path: Any, **more: Any) -> os.stat_result:
+        if isinstance(path, Path) and path.name == asked:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(OutboxUnavailable) as caught:
+        Outbox(folder, "lock").check()
+    assert caught.value.kind == kind
+    assert str(tmp_path) not in "".join(traceback.format_exception(caught.value))
 
 
 def test_faults_name_no_path(tmp_path: Path) -> None:

@@ -164,6 +164,20 @@ def test_bad_results_are_skipped_and_counted(path: Path) -> None:
         assert contents(ledger) == 5
 
 
+def test_a_reason_of_a_newer_release_is_read_and_kept(path: Path) -> None:
+    results = path.parent / "results"
+    row = rejected(7)
+    write_results(results, [{**row, "reason": {"code": "of_tomorrow", "message": "new"}}])
+    before = (results / f"{sha256(7)}.json").read_bytes()
+    with rebuild(path, KEYS, results) as ledger:
+        assert ledger.rebuilt == Rebuilt(6, 0)
+        known = ledger.known(bytes.fromhex(sha256(7)))
+    assert known is not None
+    assert known.reason == Reason.INTERNAL
+    assert Outbox(results).write_result(row) is False
+    assert (results / f"{sha256(7)}.json").read_bytes() == before
+
+
 def test_an_outbox_that_is_away_changes_nothing(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(OutboxUnavailable):

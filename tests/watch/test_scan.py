@@ -7,7 +7,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
@@ -190,6 +190,34 @@ def test_a_folder_that_cannot_be_read_is_a_problem(inbox: Path, monkeypatch: pyt
     problems: Counter[ScanProblem] = Counter()
     assert set(look(inbox, problems=problems)) == {"b"}
     assert problems == {ScanProblem.FOLDER_UNREADABLE: 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (FileNotFoundError(2, "gone"), ScanProblem.FOLDER_VANISHED),
+        (PermissionError(13, "closed"), ScanProblem.FOLDER_UNREADABLE),
+    ],
+)
+def test_a_folder_that_cannot_be_asked_costs_none_of_its_neighbours(
+    inbox: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, problem: ScanProblem
+) -> None:
+    for name in ("a", "b", "c"):
+        put(inbox / "gone" / name)  # a folder amid others: whichever comes first in the listing
+        put(inbox / f"folder {name}" / "file")
+        put(inbox / f"file {name}")
+    real = os.stat
+
+    def stat(path: Any, **more: Any) -> os.stat_result:
+        if str(path).endswith("gone"):
+            raise error
+        return real(path, **more)
+
+    monkeypatch.setattr(os, "stat", stat)
+    problems: Counter[ScanProblem] = Counter()
+    found = look(inbox, problems=problems)
+    assert set(found) == {name for end in "abc" for name in (f"file {end}", f"folder {end}/file")}
+    assert problems == {problem: 1}
 
 
 def test_junctions_are_not_followed(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from cxr_edge.decide import decide
 from cxr_edge.isolation import command
 from cxr_edge.results import to_row
 from cxr_edge.types import Prediction, Rejection
-from cxr_edge.watch import reading, service, work
+from cxr_edge.watch import patience, reading, service, work
 from cxr_edge.watch.entry import Entry
 from cxr_edge.watch.events import Classified, Duplicate, Incomplete, Rejected, Retry, Scanned
 from cxr_edge.watch.keys import Keys
@@ -26,7 +26,7 @@ from cxr_edge.watch.settings import Settings
 
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.1)
 
 
 def _entry(path: Path) -> Entry:
@@ -169,8 +169,8 @@ def test_a_locked_file_is_tried_again(watched: Settings, monkeypatch: pytest.Mon
 
 
 def test_pauses_are_bounded(watched: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(work, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.05)
     monkeypatch.setattr(work, "read", lambda _entry, _limit: Read(reading.Outcome.UNREADABLE, error="in use"))
     put(watched.inbox / "locked.dcm", dicom(1))
     with serving(watched) as running:
