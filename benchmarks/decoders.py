@@ -172,7 +172,7 @@ def _ours(case: Case) -> Callable[[], Samples]:
 
     def run() -> Samples:
         value = read_pixel_data(attributes, image)
-        return decode_samples(read_frame(value, image) if image.is_encapsulated else value, image)
+        return decode_samples(read_frame(bytes(value), image) if image.is_encapsulated else value, image)
 
     return run
 

@@ -242,7 +242,7 @@ def _differences(row: Row, said: Row) -> Iterator[str]:
 
 
 def _is_given_up(row: Row) -> bool:
-    return row["status"] == "rejected" and row["reason"]["message"].startswith(ENDED)
+    return bool(row["status"] == "rejected" and row["reason"]["message"].startswith(ENDED))
 
 
 def _states_of(row: Row) -> tuple[str, ...]:
