@@ -54,6 +54,19 @@ def write_atomically(target: Path, content: bytes, *, overwrite: bool) -> None:
         stream.write(content)
 
 
+def replace_alone(target: Path, content: bytes) -> None:
+    """As `write_atomically`, for a file that one process writes at a time: what a kill left goes with the next writing.
+
+    Raises:
+        OutputError: as `atomic_writer`.
+    """
+    temporary = target.with_name(f".{target.name}.part")
+    with contextlib.suppress(OSError):  # mostly there is none; else writing says why
+        temporary.unlink()
+    with atomic_writer(target, overwrite=True, temporary=temporary) as stream:
+        stream.write(content)
+
+
 def refuse_existing(target: Path, *, overwrite: bool) -> None:
     """Say at once, before long work, that an output would be overwritten or its folder is missing.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxr_edge.errors import OutputError
-from cxr_edge.files import atomic_writer, write_atomically
+from cxr_edge.files import atomic_writer, replace_alone, write_atomically
 
 
 def test_writes_whole(tmp_path: Path) -> None:
@@ -104,3 +104,10 @@ def test_without_hard_links_it_renames(tmp_path: Path, monkeypatch: pytest.Monke
     write_atomically(tmp_path / "a", b"x", overwrite=False)
     assert (tmp_path / "a").read_bytes() == b"x"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_a_kill_left_goes_with_the_next_writing(tmp_path: Path) -> None:
+    target = tmp_path / "state.json"
+    (tmp_path / ".state.json.part").write_bytes(b"half")
+    replace_alone(target, b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("state.json", b"whole")]

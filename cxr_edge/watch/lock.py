@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.files import write_atomically
+from cxr_edge.files import replace_alone
 
 LOCK_NAME: Final = ".cxr-edge-watch.lock"
 HOLDER_NAME: Final = ".cxr-edge-watch.holder.json"
@@ -54,7 +54,7 @@ def hold(folder: Path, what: str) -> Iterator[None]:
 def _leave_name(folder: Path) -> None:
     holder = {"pid": os.getpid(), "host": platform.node()}
     with contextlib.suppress(OutputError):  # only the message to others is poorer
-        write_atomically(folder / HOLDER_NAME, json.dumps(holder).encode(), overwrite=True)
+        replace_alone(folder / HOLDER_NAME, json.dumps(holder).encode())
 
 
 def _holder(folder: Path) -> str:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cxr_edge.errors import CxrEdgeError, OutputError
-from cxr_edge.files import write_atomically
+from cxr_edge.files import replace_alone
 
 MAX_BYTES = 4096
 
@@ -125,7 +125,7 @@ class Presence:
     def _remember(self, identity: Identity) -> None:
         if self._memory is not None:
             with contextlib.suppress(OutputError):  # then it is known until this process ends
-                write_atomically(self._memory, json.dumps(asdict(identity)).encode(), overwrite=True)
+                replace_alone(self._memory, json.dumps(asdict(identity)).encode())
 
 
 def mount_depth(folder: Path) -> int:
