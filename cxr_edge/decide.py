@@ -1,5 +1,6 @@
 """From probabilities to a decision: a pure function of (probabilities, contract, operating point)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,10 +46,16 @@ def decide(probabilities: "NDArray[np.float32]", contract: Contract, point: Oper
         raise ModelError(message)
     values = calibrate(values, contract.outputs.temperature)
     named = {label: float(value) for label, value in zip(contract.labels, values, strict=True)}
-    score = min(1.0, sum(named[label] for label in contract.positive_labels))
+    return read_at(point, named, contract.positive_labels)
+
+
+def read_at(point: OperatingPoint, probabilities: dict[str, float], positive_labels: Sequence[str]) -> Verdict:
+    """The verdict on calibrated probabilities, by label, at an operating point."""
+    score = min(1.0, sum(probabilities[label] for label in positive_labels))
     positive = point.decides_positive(score)
-    side = [label for label in contract.labels if (label in contract.positive_labels) == positive]
-    return Verdict(label=max(side, key=named.__getitem__), probabilities=named, score=score, positive=positive)
+    side = [label for label in probabilities if (label in positive_labels) == positive]
+    label = max(side, key=probabilities.__getitem__)
+    return Verdict(label=label, probabilities=probabilities, score=score, positive=positive)
 
 
 def calibrate(probabilities: "NDArray[np.float64]", temperature: float | None) -> "NDArray[np.float64]":

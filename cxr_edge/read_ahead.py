@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cxr_edge.errors import EnvironmentUnusable
+from cxr_edge.heap import give_back_now_and_then
 from cxr_edge.prepare import Image, Prepared, Preparer
 from cxr_edge.types import Rejection
 
@@ -57,7 +58,8 @@ def _in_threads(
     pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
     waiting: deque[Future[Prepared | Rejection]] = deque()
     try:
-        for image in images:
+        for images_begun, image in enumerate(images):
+            give_back_now_and_then(images_begun)
             waiting.append(_submitted(pool, prepare, image))
             if len(waiting) > workers * AHEAD_PER_WORKER:
                 yield waiting.popleft().result()

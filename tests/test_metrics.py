@@ -1,5 +1,6 @@
 """Figures of merit, against scikit-learn, against values worked out by hand, and where they are not defined."""
 
+import itertools
 import math
 from typing import Any
 
@@ -217,3 +218,31 @@ def test_patients() -> None:
     assert together.positive.tolist() == [True, False, False, True, False]
     assert together.score.tolist() == [0.9, 0.3, 0.1, 0.4, 0.5]
     assert together.conflicts == (0,)
+
+
+@given(ROWS, st.floats(0.05, 50))
+def test_cost_rule_finds_the_cheapest_threshold(rows: Rows, ratio: float) -> None:
+    positive, score = _arrays(rows)
+    if not _has_both(positive) or score.min() == 0:
+        return
+
+    def cost(threshold: float) -> float:
+        counts = metrics.count_at(threshold, positive, score)
+        return ratio * counts.false_negative / positive.sum() + counts.false_positive / (~positive).sum()
+
+    try:
+        chosen = metrics.choose_threshold("cost", positive, score, ratio)
+    except UsageError:  # cheapest with everything positive, below a score of 0, or nothing, above 1
+        return
+    levels = np.unique(score)
+    between = [(a + b) / 2 for a, b in itertools.pairwise(levels)]
+    assert cost(chosen) <= min([cost(level) for level in between], default=math.inf) + 1e-9
+
+
+def test_youden_is_the_cost_rule_at_equal_costs() -> None:
+    generator = np.random.Generator(np.random.PCG64(3))
+    positive = generator.random(200) < 0.4
+    score = np.clip(generator.normal(0.4 + 0.2 * positive, 0.15), 0.01, 0.99)
+    assert metrics.choose_threshold("cost", positive, score, 1.0) == metrics.choose_threshold("youden", positive, score)
+    thresholds = [metrics.choose_threshold("cost", positive, score, ratio) for ratio in (0.1, 1.0, 10.0)]
+    assert thresholds == sorted(thresholds, reverse=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from cxr_edge.shared_work import WORTH_SHARING, in_pieces
+from cxr_edge.decode.table_lookup import look_up
 from cxr_edge.types import Note
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 RENDERING_NAME: Final = "ps3.3-c11-floor8"
 _WHITE: Final = 255
-_PIECE: Final = 1 << 16  # pixels; their indices stay in the cache
-_SHARE: Final = 1 << 18  # pixels that one thread takes at a time
 VoiFunction = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
@@ -166,22 +164,7 @@ def render(samples: "NDArray[Any]", transform: GrayscaleTransform) -> "tuple[NDA
     gray = 1 - gray if transform.inverted else gray
     # a product that is a whole number must not fall below it by a rounding error of float64
     table = np.floor(gray * _WHITE + 1e-9).astype(np.uint8)
-    return _looked_up(table, patterns), f"{RENDERING_NAME}/{road}{'+inverted' if transform.inverted else ''}", notes
-
-
-def _looked_up(table: "NDArray[np.uint8]", patterns: "NDArray[Any]") -> "NDArray[np.uint8]":
-    """The table's entry for each pattern, piece by piece: numpy turns the indices of a piece into 64 bits first."""
-    flat = patterns.reshape(-1)
-    pixels = np.empty(flat.size, np.uint8)
-
-    def look_up(first: int, end: int) -> None:
-        for start in range(first, end, _PIECE):
-            stop = min(start + _PIECE, end)
-            # every pattern is inside: "clip" only spares the check's copy
-            np.take(table, flat[start:stop], out=pixels[start:stop], mode="clip")
-
-    in_pieces(flat.size, _SHARE if flat.size >= WORTH_SHARING else flat.size or 1, look_up)
-    return pixels.reshape(patterns.shape)
+    return look_up(table, patterns), f"{RENDERING_NAME}/{road}{'+inverted' if transform.inverted else ''}", notes
 
 
 def _modality(stored: "NDArray[np.int64]", modality: LookupTable | Rescale | None) -> "NDArray[np.float64]":

@@ -2,7 +2,7 @@
 
 from cxr_edge.evaluate.collect import Collected, collect
 from cxr_edge.evaluate.encode import json_schema, report_to_json
-from cxr_edge.evaluate.evaluation import Setting, evaluate
+from cxr_edge.evaluate.evaluation import Setting, Subject, evaluate
 from cxr_edge.evaluate.page import report_to_html
 from cxr_edge.evaluate.proposal import Wish, overlay_of, parse_wish
 from cxr_edge.evaluate.report import Case, RejectedCase, Report
@@ -14,6 +14,7 @@ __all__ = [
     "RejectedCase",
     "Report",
     "Setting",
+    "Subject",
     "Wish",
     "collect",
     "evaluate",

@@ -19,7 +19,7 @@ from cxr_edge.evaluate.figures import Scored
 from cxr_edge.evaluate.proposal import Wish, propose
 from cxr_edge.evaluate.report import Case, Data, LabelCount, Proposal, RejectedCase, Report
 from cxr_edge.labelled import set_sha256
-from cxr_edge.types import GateMode, OperatingPoint
+from cxr_edge.types import GateMode, ModelIdentity, OperatingPoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +41,55 @@ class Setting:
     wish: Wish | None = None
 
 
-def evaluate(classifier: Classifier, collected: Collected, setting: Setting) -> Report:
-    """All figures of what a classifier gave for labelled images.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What is evaluated: a classifier, or a network that is none yet.
+
+    Attributes:
+        model: its name, version and SHA-256.
+        execution_provider: what computes it.
+        labels: in order.
+        positive_labels: those whose summed probability is the score.
+        operating_points: those whose thresholds the report compares.
+        operating_point: the one in force.
+        statement: of the intended use.
+    """
+
+    model: ModelIdentity
+    execution_provider: str
+    labels: tuple[str, ...]
+    positive_labels: tuple[str, ...]
+    operating_points: tuple[OperatingPoint, ...]
+    operating_point: OperatingPoint
+    statement: str
+
+
+def subject_of(classifier: Classifier) -> Subject:
+    """A classifier as it was loaded."""
+    contract = classifier.contract
+    return Subject(
+        model=classifier.model,
+        execution_provider=classifier.execution_provider,
+        labels=contract.labels,
+        positive_labels=contract.positive_labels,
+        operating_points=contract.operating_points,
+        operating_point=classifier.operating_point,
+        statement=contract.intended_use.statement,
+    )
+
+
+def evaluate(subject: Classifier | Subject, collected: Collected, setting: Setting) -> Report:
+    """All figures of what a classifier, or a network, gave for labelled images.
 
     Images are the unit, and patients too where any is known: a patient's score is the highest of its images', its truth
     positive if any image's is. Intervals by bootstrap draw whole patients. Where the rule that is to choose a threshold
     cannot be followed on these images, a warning says so, and nothing is proposed.
     """
-    contract, point, cases = classifier.contract, classifier.operating_point, collected.cases
-    sample = _Sample(cases, contract.positive_labels)
+    given = subject if isinstance(subject, Subject) else subject_of(subject)
+    point, cases = given.operating_point, collected.cases
+    sample = _Sample(cases, given.positive_labels)
     images, patients = sample.images, sample.patients
-    data = _data(collected, setting, contract.labels, None if patients is None else patients.positive.size)
+    data = _data(collected, setting, given.labels, None if patients is None else patients.positive.size)
     binary = figures.binary_figures(images, point.threshold)
     proposal, refused = _propose(setting.wish, images, data.description)
     proposed = () if proposal is None else (proposal.operating_point,)
@@ -60,22 +98,22 @@ def evaluate(classifier: Classifier, collected: Collected, setting: Setting) -> 
     return Report(
         schema_version=1,
         kind="evaluation",
-        statement=contract.intended_use.statement,
+        statement=given.statement,
         created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         software=__version__,
-        model=classifier.model,
-        execution_provider=classifier.execution_provider,
+        model=given.model,
+        execution_provider=given.execution_provider,
         operating_point=point,
         gate=setting.gate,
-        labels=contract.labels,
-        positive_labels=contract.positive_labels,
+        labels=given.labels,
+        positive_labels=given.positive_labels,
         data=data,
         warnings=(*warnings(collected, data, binary.counts, sample.conflicts), *refused),
         images=binary,
         patients=None if patients is None else figures.binary_figures(patients, point.threshold),
-        by_label=figures.label_figures(cases, contract.labels, images),
-        rejected_as_errors=figures.rejected_as_errors(binary, collected.rejected, contract.positive_labels),
-        thresholds=figures.threshold_rows(images, (*_points(contract.operating_points, point), *proposed)),
+        by_label=figures.label_figures(cases, given.labels, images),
+        rejected_as_errors=figures.rejected_as_errors(binary, collected.rejected, given.positive_labels),
+        thresholds=figures.threshold_rows(images, (*_points(given.operating_points, point), *proposed)),
         roc=figures.points(metrics.roc_curve(images.positive, images.score)),
         precision_recall=figures.points(metrics.precision_recall_curve(images.positive, images.score)),
         reliability=metrics.reliability(images.positive, images.score),

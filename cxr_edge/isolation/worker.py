@@ -1,6 +1,7 @@
 """What a decoding process does: say hello, learn the contract, prepare images until its input ends."""
 
 import faulthandler
+import itertools
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import IO, NoReturn
 from cxr_edge._version import __version__
 from cxr_edge.contract.codec import from_json
 from cxr_edge.errors import EnvironmentUnusable
+from cxr_edge.heap import give_back_now_and_then
 from cxr_edge.isolation.limits import OUT_OF_MEMORY, limit_own_memory
 from cxr_edge.isolation.wire import (
     MAX_SETUP_BYTES,
@@ -74,7 +76,7 @@ def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
 
 def _serve(requests: IO[bytes], replies: IO[bytes], preparer: Preparer, seconds: float) -> NoReturn:
     with open(os.devnull, "wb") as null:  # noqa: PTH123 - no path
-        while True:
+        for images_done in itertools.count(1):
             request = receive(requests, Request, MAX_SETUP_BYTES)
             image: Image
             if request.path is None:
@@ -84,6 +86,8 @@ def _serve(requests: IO[bytes], replies: IO[bytes], preparer: Preparer, seconds:
             faulthandler.dump_traceback_later(seconds, exit=True, file=null)  # even while C code holds the interpreter
             _answer(replies, preparer, image, keep_radiograph=request.keep_radiograph)
             faulthandler.cancel_dump_traceback_later()
+            give_back_now_and_then(images_done)
+    os._exit(GONE)  # never: counting has no end
 
 
 def _answer(replies: IO[bytes], preparer: Preparer, image: Image, *, keep_radiograph: bool) -> None:

@@ -9,7 +9,7 @@ from cxr_edge.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ThresholdRule = Literal["sensitivity", "specificity", "youden"]
+ThresholdRule = Literal["sensitivity", "specificity", "youden", "cost"]
 
 
 def choose_threshold(
@@ -23,10 +23,11 @@ def choose_threshold(
     Args:
         rule: `sensitivity`: the highest threshold whose sensitivity is at least `value`; `specificity`: the lowest
             whose specificity is at least `value`; `youden`: best sensitivity + specificity - 1 (Youden, Cancer 1950),
-            the highest such threshold.
+            the highest such threshold; `cost`: the same where a missed positive costs `value` times a false alarm, at
+            equal numbers of both classes: best value * sensitivity + specificity (Metz, Semin Nucl Med 1978).
         positive: bool [N], the truth.
         score: float64 [N], 0..1.
-        value: a share.
+        value: a share; of `cost` a ratio above 0.
 
     Raises:
         UsageError: one of the classes is absent, or the threshold would not lie between 0 and 1.
@@ -45,6 +46,8 @@ def choose_threshold(
             chosen = int(np.flatnonzero((negatives - alarms) / negatives >= value)[-1])
         case "youden":
             chosen = int(np.argmax(found * negatives - alarms * positives))  # whole numbers: ties are ties
+        case "cost":
+            chosen = int(np.argmax(value * found * negatives - alarms * positives))
     below = candidates[chosen + 1] if chosen + 1 < candidates.size else 0.0
     threshold = float((candidates[chosen] + below) / 2)
     if not 0 < threshold < 1:
