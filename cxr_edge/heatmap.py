@@ -20,38 +20,46 @@ MAX_OPACITY = 0.6
 BAND_ROWS = 512  # blended at a time: floats of a whole radiograph would take 200 MB
 
 
-def evidence(prediction: Prediction, contract: Contract) -> "NDArray[np.float32]":
-    """Evidence for the positive labels against the others, in logits by place.
+def evidence(prediction: Prediction, contract: Contract, label: str | None = None) -> "NDArray[np.float32]":
+    """Evidence for the positive labels, or for one label, against the others, in logits by place.
 
-    Its mean plus the dense layer's bias is the logit of the decision.
+    Its mean plus the dense layer's bias is the logit of the decision between the two labels compared.
+
+    Args:
+        prediction: with an activation map.
+        contract: of the model that made it.
+        label: the one that evidence is for; None: the most probable positive label.
 
     Returns:
-        float32 (h, w), the strongest positive label's map minus the strongest other label's map.
+        float32 (h, w): the map of that label minus the map of the most probable label of the other side; for a `label`
+        that is given, of all other labels.
 
     Raises:
-        UsageError: the model has no activation map.
+        UsageError: the model has no activation map, or no such label.
     """
     maps = prediction.activation_map
     if maps is None:
         message = f"the model {prediction.model.name} has no activation map; no heat map can be drawn"
         raise UsageError(message)
-    strongest = {
-        side: max(
-            (label for label in contract.labels if (label in contract.positive_labels) == side),
-            key=prediction.probabilities.__getitem__,
-        )
-        for side in (True, False)
-    }
-    positive, negative = (maps[..., contract.labels.index(strongest[side])] for side in (True, False))
+    wanted = contract.positive_labels if label is None else (label,)
+    if not set(wanted) <= set(contract.labels):
+        message = f"the model has no label {label!r}; it has {', '.join(contract.labels)}"
+        raise UsageError(message)
+    sides = (wanted, tuple(name for name in contract.labels if name not in wanted))
+    strongest = (max(names, key=prediction.probabilities.__getitem__) for names in sides)
+    positive, negative = (maps[..., contract.labels.index(name)] for name in strongest)
     return np.asarray(positive - negative, np.float32)
 
 
-def check_heat_maps(contract: Contract) -> None:
-    """Whether a model's heat maps can be drawn.
+def check_heat_maps(contract: Contract, label: str | None = None) -> None:
+    """Whether a model's heat maps can be drawn, for one label where that is given.
 
     Raises:
-        UsageError: it has no activation map, or does not see the whole image.
+        UsageError: it has no activation map or no such label, or does not see the whole image.
     """
+    if label is not None and label not in contract.labels:
+        message = f"the model has no label {label!r}; it has {', '.join(contract.labels)}"
+        raise UsageError(message)
     if contract.outputs.activation_map is None:
         message = f"the model {contract.identity.name} has no activation map; no heat map can be drawn"
         raise UsageError(message)
@@ -60,12 +68,13 @@ def check_heat_maps(contract: Contract) -> None:
         raise UsageError(message)
 
 
-def heat_map(prediction: Prediction, contract: Contract) -> "NDArray[np.uint8]":
-    """The radiograph with the evidence for the positive labels laid over it.
+def heat_map(prediction: Prediction, contract: Contract, label: str | None = None) -> "NDArray[np.uint8]":
+    """The radiograph with the evidence for the positive labels, or for one label, laid over it.
 
     Args:
         prediction: made with `keep_radiograph=True`.
         contract: of the model that made it.
+        label: as for `evidence`.
 
     Returns:
         uint8 (rows, columns, 3), BGR as OpenCV has it, of the radiograph's own size.
@@ -73,7 +82,7 @@ def heat_map(prediction: Prediction, contract: Contract) -> "NDArray[np.uint8]":
     Raises:
         UsageError: no activation map, no radiograph kept, or a model that does not see the whole image.
     """
-    check_heat_maps(contract)
+    check_heat_maps(contract, label)
     if prediction.radiograph is None:
         message = "a heat map needs the radiograph: classify with keep_radiograph=True"
         raise UsageError(message)
@@ -81,7 +90,7 @@ def heat_map(prediction: Prediction, contract: Contract) -> "NDArray[np.uint8]":
 
     pixels = prediction.radiograph.pixels
     rows, columns = pixels.shape
-    coarse = np.clip(evidence(prediction, contract) / FULL_SCALE_LOGITS, 0, 1)
+    coarse = np.clip(evidence(prediction, contract, label) / FULL_SCALE_LOGITS, 0, 1)
     strength = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_LINEAR)
     picture = np.empty((rows, columns, 3), np.uint8)
     for top in range(0, rows, BAND_ROWS):
@@ -99,7 +108,7 @@ def _blend(pixels: "NDArray[np.uint8]", strength: "NDArray[np.float32]") -> "NDA
     return np.rint(blended).astype(np.uint8)
 
 
-def heat_map_png(prediction: Prediction, contract: Contract) -> bytes:
+def heat_map_png(prediction: Prediction, contract: Contract, label: str | None = None) -> bytes:
     """`heat_map` as the bytes of a PNG file, without any metadata.
 
     Raises:
@@ -109,7 +118,7 @@ def heat_map_png(prediction: Prediction, contract: Contract) -> bytes:
     import cv2
 
     try:
-        done, encoded = cv2.imencode(".png", heat_map(prediction, contract))
+        done, encoded = cv2.imencode(".png", heat_map(prediction, contract, label))
     except (cv2.error, MemoryError):
         done = False
     if not done:

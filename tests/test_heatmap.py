@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from contracts import MEMBER, make_contract, make_prediction
 
+from cxr_edge.contract import Contract
 from cxr_edge.errors import UsageError
 from cxr_edge.heatmap import FULL_SCALE_LOGITS, evidence, heat_map, heat_map_png
 from cxr_edge.types import Prediction, Radiograph
@@ -63,3 +64,27 @@ def test_says_what_is_missing() -> None:
     cropped = make_contract(members=(replace(MEMBER, resize=replace(MEMBER.resize, aspect="crop")),))
     with pytest.raises(UsageError, match="squash"):
         heat_map(_prediction(), cropped)
+
+
+def three_classes() -> tuple[Prediction, Contract]:
+    """Evidence for NORMAL, BACTERIAL and VIRAL at three places; VIRAL is the most probable positive label."""
+    maps = np.zeros((7, 7, 3), np.float32)
+    for index in range(3):
+        maps[index, index, index] = FULL_SCALE_LOGITS
+    contract = make_contract(labels=("NORMAL", "BACTERIAL", "VIRAL"), positive_labels=("BACTERIAL", "VIRAL"))
+    probabilities = {"NORMAL": 0.1, "BACTERIAL": 0.3, "VIRAL": 0.6}
+    prediction = make_prediction(activation_map=maps, radiograph=Radiograph(GRAY, "array/gray"))
+    return replace(prediction, label="VIRAL", probabilities=probabilities), contract
+
+
+def test_each_class_has_evidence_of_its_own() -> None:
+    prediction, contract = three_classes()
+    assert np.unravel_index(evidence(prediction, contract).argmax(), (7, 7)) == (2, 2)
+    for index, label in enumerate(contract.labels):
+        found = evidence(prediction, contract, label)
+        assert np.unravel_index(found.argmax(), (7, 7)) == (index, index)
+    # against the most probable of all others, positive or not
+    assert evidence(prediction, contract, "BACTERIAL")[2, 2] == -FULL_SCALE_LOGITS
+    assert heat_map(prediction, contract, "NORMAL").shape == (140, 210, 3)
+    with pytest.raises(UsageError, match=r"no label 'COVID'; it has NORMAL, BACTERIAL, VIRAL"):
+        heat_map(prediction, contract, "COVID")

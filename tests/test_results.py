@@ -156,3 +156,16 @@ def test_only_defined_terms_of_pixel_intensity_relationship_are_shown(found: str
     assert row["pixel_intensity_relationship"] == shown
     _valid(row)
     assert to_row(make_prediction(tags=None))["pixel_intensity_relationship"] is None
+
+
+def test_a_label_has_its_place_on_the_scale() -> None:
+    probabilities = {"NORMAL": 0.1, "BACTERIAL": 0.3, "VIRAL": 0.6}
+    viral = replace(make_prediction(), label="VIRAL", probabilities=probabilities, score=0.9)
+    row = to_row(viral)
+    assert row["label_index"] == 2
+    _valid(row)
+    other = replace(_image("b", 0.2), label="NORMAL", probabilities=probabilities)
+    (study,) = _studies(replace(viral, source=_image("a", 0.9).source), other)
+    assert (study["label"], study["label_index"]) == ("VIRAL", 2)
+    assert "VIRAL (2 on 0-2)" in _render("table", [row])
+    assert "0-1" not in _render("table", [to_row(make_prediction())])

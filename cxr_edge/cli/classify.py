@@ -49,6 +49,7 @@ class _Destination:
     kind: Format
     output: Path | None
     heatmaps: Path | None
+    heatmap_label: str | None
     overwrite: bool
     identifiers: bool
 
@@ -93,6 +94,10 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     heatmap: Annotated[
         Path | None, typer.Option("--heatmap", metavar="FOLDER", help="Write a PNG per image, named by its SHA-256.")
     ] = None,
+    heatmap_label: Annotated[
+        str | None,
+        typer.Option("--heatmap-label", metavar="LABEL", help="Evidence for this label; the PNG's name tells it."),
+    ] = None,
     model: ModelOption = None,
     operating_point: OperatingPointOption = None,
     provider: ProviderOption = "auto",
@@ -111,7 +116,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     """
     output = None if output == Path(STANDARD_INPUT) else output  # "-" is standard output here
     identifiers = not no_identifiers
-    destination = _Destination(_format(format_, output), output, heatmap, overwrite, identifiers)
+    destination = _Destination(_format(format_, output), output, heatmap, heatmap_label, overwrite, identifiers)
     if output is not None:
         refuse_existing(output, overwrite=overwrite)
     found = find_images(paths, recursive=recursive, outputs=tuple(p for p in (output, heatmap) if p is not None))
@@ -129,7 +134,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
         if heatmap is not None:
             from cxr_edge.heatmap import check_heat_maps
 
-            check_heat_maps(classifier.contract)
+            check_heat_maps(classifier.contract, heatmap_label)
             _make_folder(heatmap)
         tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))
     if not tally.classified and not tally.rejected:
@@ -169,7 +174,7 @@ def _results(
         result = replace(made, source=replace(made.source, path=path)) if path == STANDARD_INPUT else made
         if destination.heatmaps is not None and isinstance(result, Prediction):
             try:
-                _write_heatmap(classifier, result, destination.heatmaps, overwrite=destination.overwrite)
+                _write_heatmap(classifier, result, destination)
             except OutputError as error:
                 tally.unwritten += 1
                 say(str(error))
@@ -177,14 +182,18 @@ def _results(
         yield result
 
 
-def _write_heatmap(classifier: "Classifier", prediction: Prediction, folder: Path, *, overwrite: bool) -> None:
+def _write_heatmap(classifier: "Classifier", prediction: Prediction, destination: _Destination) -> None:
     from cxr_edge.heatmap import heat_map_png
 
-    png = heat_map_png(prediction, classifier.contract)
-    target = folder / f"{prediction.source.content_sha256}.png"
+    if destination.heatmaps is None:
+        return
+    png = heat_map_png(prediction, classifier.contract, destination.heatmap_label)
+    label = destination.heatmap_label  # a label may hold what no file name can
+    suffix = "" if label is None else f"-{classifier.contract.labels.index(label)}"
+    target = destination.heatmaps / f"{prediction.source.content_sha256}{suffix}.png"
     if target.is_file() and target.read_bytes() == png:
         return  # the same image twice in one call, or a call made again
-    write_atomically(target, png, overwrite=overwrite)
+    write_atomically(target, png, overwrite=destination.overwrite)
 
 
 @contextlib.contextmanager

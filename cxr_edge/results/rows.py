@@ -1,5 +1,6 @@
 """One result as a row of the documented JSON schema (docs/reference/results.md)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from cxr_edge.types import (
@@ -54,11 +55,17 @@ def _verdict(result: Prediction) -> Row:
     """The part of a row that says what the model decided."""
     return {
         "label": result.label,
+        "label_index": place_of(result.label, result.probabilities),
         "probabilities": dict(result.probabilities),
         "score": result.score,
         "positive": result.positive,
         "operating_point": _operating_point(result.operating_point),
     }
+
+
+def place_of(label: str, probabilities: Mapping[str, float]) -> int:
+    """Where a label stands among the model's labels, from 0: its value on a scale such as 0-1-2."""
+    return list(probabilities).index(label)
 
 
 def _source(source: Source, identifiers: bool) -> Row:  # noqa: FBT001 - private to the package's rows

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from cxr_edge.errors import Reason
-from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, to_row
+from cxr_edge.results.rows import ROW_SCHEMA_VERSION, Row, place_of, to_row
 from cxr_edge.types import Prediction, Rejection
 
 LATERAL_VIEWS = frozenset({"LL", "RL", "LLD", "RLD", "LATERAL", "LAT"})  # PS3.3 C.8.11.5.1.1 and common practice
@@ -73,7 +73,9 @@ def study_row(images: Iterable[tuple[Row, bool]], study_instance_uid: str | None
     return {
         **row,
         "status": "classified",
-        **{key: deciding[key] for key in ("label", "probabilities", "score", "positive", "operating_point")},
+        "label": deciding["label"],
+        "label_index": place_of(deciding["label"], deciding["probabilities"]),
+        **{key: deciding[key] for key in ("probabilities", "score", "positive", "operating_point")},
         "deciding_image": deciding["source"],
         **{key: deciding[key] for key in ("gate", "model", "execution_provider")},
     }

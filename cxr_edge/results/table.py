@@ -53,6 +53,8 @@ def _cells(row: Row) -> tuple[Text, ...]:
         reason = row["reason"]
         return _name(row), Text(f"REJECTED {reason['code']}: {reason['message']}"), Text(), _gate(row), time
     result = Text(("POSITIVE " if row["positive"] else "negative ") + row["label"])
+    if len(row["probabilities"]) > 2:  # noqa: PLR2004 - of two labels, the place says nothing more
+        result.append(f" ({row['label_index']} on 0-{len(row['probabilities']) - 1})")
     codes = " ".join(note["code"] for note in row.get("warnings", []))
     if codes:
         result.append(f" ({codes})")

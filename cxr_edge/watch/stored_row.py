@@ -79,6 +79,7 @@ class _Classified(_Image, tag_field="status", tag="classified"):
     model: _Model
     execution_provider: str
     warnings: list[_Note]
+    label_index: Annotated[int, Meta(ge=0)] | None = None  # absent in earlier results
 
 
 def parse_row(data: bytes, content: str) -> Row | None:
