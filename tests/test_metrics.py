@@ -228,7 +228,7 @@ def test_cost_rule_finds_the_cheapest_threshold(rows: Rows, ratio: float) -> Non
 
     def cost(threshold: float) -> float:
         counts = metrics.count_at(threshold, positive, score)
-        return ratio * counts.false_negative / positive.sum() + counts.false_positive / (~positive).sum()
+        return float(ratio * counts.false_negative / positive.sum() + counts.false_positive / (~positive).sum())
 
     try:
         chosen = metrics.choose_threshold("cost", positive, score, ratio)

@@ -19,6 +19,7 @@ from cxr_edge.cli.console import occupy_closed_descriptors, out, say
 from cxr_edge.cli.evaluate import evaluate
 from cxr_edge.cli.inspect import demo, doctor, info
 from cxr_edge.cli.selftest import selftest
+from cxr_edge.cli.serve import serve
 from cxr_edge.cli.watch import watch
 from cxr_edge.errors import CxrEdgeError
 
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (classify, watch, evaluate, bench, info, doctor, selftest, demo):
+for command in (classify, watch, serve, evaluate, bench, info, doctor, selftest, demo):
     app.command()(command)
 
 

@@ -21,8 +21,9 @@ from cxr_edge.cli.options import (
     ThreadsOption,
 )
 from cxr_edge.cli.progress import with_progress
-from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.files import atomic_writer, refuse_existing, write_atomically
+from cxr_edge.cli.side_files import ReportLanguage, ReportOptions, SideFiles
+from cxr_edge.errors import UsageError
+from cxr_edge.files import atomic_writer, refuse_existing
 from cxr_edge.processors import available_threads
 from cxr_edge.results import Format, RowWriter, StudyCollector, open_writer, to_row
 from cxr_edge.types import Prediction, Rejection
@@ -48,8 +49,7 @@ class _Destination:
 
     kind: Format
     output: Path | None
-    heatmaps: Path | None
-    heatmap_label: str | None
+    side_files: SideFiles
     overwrite: bool
     identifiers: bool
 
@@ -98,6 +98,13 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
         str | None,
         typer.Option("--heatmap-label", metavar="LABEL", help="Evidence for this label; the PNG's name tells it."),
     ] = None,
+    pdf: Annotated[
+        Path | None, typer.Option("--pdf", metavar="FOLDER", help="Write a report per image, named by its SHA-256.")
+    ] = None,
+    language: Annotated[ReportLanguage, typer.Option("--language", help="Of the reports.")] = "en",
+    pdf_identifiers: Annotated[
+        bool, typer.Option("--pdf-identifiers", help="File name and UIDs on the reports, too.")
+    ] = False,
     model: ModelOption = None,
     operating_point: OperatingPointOption = None,
     provider: ProviderOption = "auto",
@@ -116,10 +123,17 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     """
     output = None if output == Path(STANDARD_INPUT) else output  # "-" is standard output here
     identifiers = not no_identifiers
-    destination = _Destination(_format(format_, output), output, heatmap, heatmap_label, overwrite, identifiers)
+    if pdf_identifiers and no_identifiers:
+        message = "--pdf-identifiers contradicts --no-identifiers"
+        raise UsageError(message)
+    reports = ReportOptions(language=language, identifiers=pdf_identifiers)
+    side_files = SideFiles(heatmap, pdf, heatmap_label=heatmap_label, report_options=reports, overwrite=overwrite)
+    side_files.check_extra()
+    destination = _Destination(_format(format_, output), output, side_files, overwrite, identifiers)
     if output is not None:
         refuse_existing(output, overwrite=overwrite)
-    found = find_images(paths, recursive=recursive, outputs=tuple(p for p in (output, heatmap) if p is not None))
+    outputs = tuple(path for path in (output, heatmap, pdf) if path is not None)
+    found = find_images(paths, recursive=recursive, outputs=outputs)
     for notice in found.notices:
         say(notice)
     isolation = _start_isolation(len(found.paths))
@@ -131,11 +145,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
         operating_point=operating_point,
         isolation=isolation,
     ) as classifier:
-        if heatmap is not None:
-            from cxr_edge.heatmap import check_heat_maps
-
-            check_heat_maps(classifier.contract, heatmap_label)
-            _make_folder(heatmap)
+        side_files.prepare(classifier.contract)
         tally = _run(classifier, found, destination, StudyCollector(untagged_as_study=study, identifiers=identifiers))
     if not tally.classified and not tally.rejected:
         say("no image was found")
@@ -167,33 +177,17 @@ def _run(classifier: "Classifier", found: Found, destination: _Destination, stud
 def _results(
     classifier: "Classifier", found: Found, destination: _Destination, tally: _Tally
 ) -> Iterator[Prediction | Rejection]:
-    """Results in the order of the files, heat maps written on the way. One that cannot be written loses no row."""
-    keep = destination.heatmaps is not None
+    """Results in the order of the files, side files written on the way. One that cannot be written loses no row."""
+    keep = destination.side_files.wanted
     images = (open_image(path) for path in found.paths)
     for path, made in zip(found.paths, classifier.classify_many(images, keep_radiograph=keep), strict=True):
         result = replace(made, source=replace(made.source, path=path)) if path == STANDARD_INPUT else made
-        if destination.heatmaps is not None and isinstance(result, Prediction):
-            try:
-                _write_heatmap(classifier, result, destination)
-            except OutputError as error:
+        if keep and isinstance(result, Prediction):
+            for problem in destination.side_files.write(result, classifier.contract):
                 tally.unwritten += 1
-                say(str(error))
+                say(problem)
             result = replace(result, radiograph=None)
         yield result
-
-
-def _write_heatmap(classifier: "Classifier", prediction: Prediction, destination: _Destination) -> None:
-    from cxr_edge.heatmap import heat_map_png
-
-    if destination.heatmaps is None:
-        return
-    png = heat_map_png(prediction, classifier.contract, destination.heatmap_label)
-    label = destination.heatmap_label  # a label may hold what no file name can
-    suffix = "" if label is None else f"-{classifier.contract.labels.index(label)}"
-    target = destination.heatmaps / f"{prediction.source.content_sha256}{suffix}.png"
-    if target.is_file() and target.read_bytes() == png:
-        return  # the same image twice in one call, or a call made again
-    write_atomically(target, png, overwrite=destination.overwrite)
 
 
 @contextlib.contextmanager
@@ -231,11 +225,3 @@ def _format(wanted: Format | None, output: Path | None) -> Format:
             raise UsageError(message)
         return FORMAT_BY_SUFFIX[output.suffix.lower()]
     return "table" if is_terminal(sys.stdout) else "jsonl"
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"cannot make the folder {folder}: {error.strerror}"
-        raise OutputError(message) from error

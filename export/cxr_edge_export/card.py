@@ -1,34 +1,105 @@
-"""The model card, made from the contract alone: nothing in it is written by hand, so nothing can disagree."""
+"""The model card, made from files that vouch for one another: nothing in it is written by hand."""
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from cxr_edge.contract import Comparison, Contract
+from cxr_edge.errors import UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
+from cxr_edge_export.recipe import RecipeFile, read_recipe
+from cxr_edge_export.shifts import Shifts, read_shifts
 from cxr_edge_export.stamp import load_onnx, read_contract
+from cxr_edge_export.training.metrics_file import Metrics
+from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE
 
 
-def write_card(model: Path, output: Path, *, overwrite: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What else is known of a model; each has to be about that very file.
+
+    Attributes:
+        recipe: the one whose SHA-256 stands in the contract; how the network was trained.
+        metrics: of the run whose network was converted.
+        shifts: measured on the file.
+    """
+
+    recipe: RecipeFile | None = None
+    metrics: Metrics | None = None
+    shifts: Shifts | None = None
+
+
+def write_card(
+    model: Path, output: Path, *, overwrite: bool, run: Path | None = None, shifts: Path | None = None
+) -> None:
     """Write the card of a file made by `convert`.
+
+    The recipe is taken from the model's folder, where it is the one that the contract names.
+
+    Args:
+        model: the file.
+        output: usually MODEL_CARD.md.
+        overwrite: whether it is replaced.
+        run: folder of the training run.
+        shifts: JSON file of `cxr-edge-export shifts`.
 
     Raises:
         ModelError: the file cannot be read or holds no contract.
+        UsageError: run or shifts are those of another model.
         OutputError: the card exists or cannot be written.
     """
     file = read_model(model)
-    text = card(read_contract(load_onnx(file.content)), file.sha256)
-    write_atomically(output, text.encode(), overwrite=overwrite)
+    contract = read_contract(load_onnx(file.content))
+    beside = Beside(
+        recipe=_recipe(model.parent / RECIPE, contract),
+        metrics=None if run is None else _metrics(run, contract),
+        shifts=None if shifts is None else _shifts(shifts, file.sha256),
+    )
+    write_atomically(output, card(contract, file.sha256, beside).encode(), overwrite=overwrite)
 
 
-def card(contract: Contract, sha256: str) -> str:
+def _recipe(path: Path, contract: Contract) -> RecipeFile | None:
+    if not path.is_file():
+        return None
+    found = read_recipe(path)
+    return found if found.sha256 == contract.identity.recipe_sha256 else None
+
+
+def _metrics(run: Path, contract: Contract) -> Metrics:
+    model = run / MODEL
+    try:
+        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+        found = msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
+    except (OSError, msgspec.MsgspecError) as error:
+        message = f"{run} holds no finished training run: {error}"
+        raise UsageError(message) from None
+    if sha256 != contract.identity.source_model_sha256:
+        message = f"the network in {run} is not the one that this file was made from"
+        raise UsageError(message)
+    return found
+
+
+def _shifts(path: Path, sha256: str) -> Shifts:
+    found = read_shifts(path)
+    if found.model_sha256 != sha256:
+        message = f"{path} was measured on another file, of SHA-256 {found.model_sha256[:16]}"
+        raise UsageError(message)
+    return found
+
+
+def card(contract: Contract, sha256: str, beside: Beside = Beside()) -> str:
     """The model card in Markdown.
 
     Args:
         contract: of the file.
         sha256: of the file.
+        beside: what else is known.
     """
     identity = contract.identity
     lines = [
@@ -41,7 +112,63 @@ def card(contract: Contract, sha256: str) -> str:
     for title, rows in describe(contract, sha256):
         lines += ["", f"## {title[:1].upper()}{title[1:]}", "", "| | |", "|---|---|"]
         lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
+    lines += [*_training(beside), *_shifted(beside.shifts)]
     return "\n".join(lines) + "\n"
+
+
+def _training(beside: Beside) -> Iterator[str]:
+    plan = beside.recipe.recipe.training if beside.recipe is not None else None
+    network = beside.recipe.recipe.network if beside.recipe is not None else None
+    if plan is None or network is None:
+        return
+    rows = [("Network", f"{network.backbone or 'plain'}, weights {network.weights}, output {network.output}")]
+    rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
+    rows += [(f"Stage {number}", _values(stage)) for number, stage in enumerate(plan.stages, 1)]
+    rows += [("Augmentation", _values(plan.augmentation) or "none")]
+    settings = {k: v for k, v in _plain(plan).items() if k not in ("stages", "augmentation", "auxiliary")}
+    rows += [("Settings", ", ".join(f"{name} {value}" for name, value in settings.items()))]
+    if beside.metrics is not None:
+        found = beside.metrics
+        rows += [
+            ("Trained by", f"{found.software}, seed {found.seed}"),
+            ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
+            ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
+        ]
+    yield from ["", "## Training", "", "| | |", "|---|---|"]
+    yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
+
+
+def _plain(table: msgspec.Struct) -> dict[str, object]:
+    """The keys whose values are not the default."""
+    given, kind = msgspec.structs.asdict(table), type(table)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(kind)}
+    return {name: value for name, value in given.items() if value != defaults[name] and value is not None}
+
+
+def _values(table: msgspec.Struct) -> str:
+    tag = table.__struct_config__.tag
+    values = ", ".join(f"{name} {value}" for name, value in _plain(table).items())
+    return f"{tag} {values}".strip() if tag else values
+
+
+def _shifted(shifts: Shifts | None) -> Iterator[str]:
+    if shifts is None:
+        return
+    yield from ["", "## Shifted images", ""]
+    yield (
+        f"The same {shifts.data}, changed one way at a time, and parts of them, at operating point "
+        f"{shifts.operating_point} (threshold {shifts.threshold:.4f}), with 95 % intervals. "
+        f"Worst: {shifts.worst.images}."
+    )
+    yield from ["", "| images | positive + negative | AUC | sensitivity | specificity | decided as unchanged |"]
+    yield "|---|---|---|---|---|---|"
+    for row in shifts.rows:
+        parts = [f"{row.positives} + {row.negatives}", *map(_known, (row.auc, row.sensitivity, row.specificity))]
+        yield f"| {_cell(row.images)} | {' | '.join(parts)} | {row.same_decision:.3f} |"
+
+
+def _known(figure: Interval | None) -> str:
+    return "" if figure is None else _interval(figure)
 
 
 def figures(contract: Contract) -> Iterator[tuple[str, str]]:

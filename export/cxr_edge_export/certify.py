@@ -11,13 +11,15 @@ from cxr_edge.contract import Contract, GatePolicy, Golden, GoldenCase, Identity
 from cxr_edge.decide import calibrate
 from cxr_edge.engine import Engine, onnxruntime_module
 from cxr_edge.types import OperatingPoint
-from cxr_edge_export import dataset, graph, onnx_float, operating_points, parity
+from cxr_edge_export import dataset, graph, operating_points, parity
 from cxr_edge_export.features import FEATURES
 from cxr_edge_export.golden import golden_case, golden_tensors, spread
-from cxr_edge_export.keras_model import SourceModel
+from cxr_edge_export.original import Original
 from cxr_edge_export.recipe import Recipe, RecipeFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
     from numpy.typing import NDArray
 
@@ -46,14 +48,14 @@ class Measured:
     truth: "NDArray[np.int64]"
 
 
-def run(engine: Engine, tensors: "NDArray[Any]", recipe: Recipe) -> "NDArray[np.float32]":
-    """Probabilities float32 [N, labels] of the exported graph."""
-    return engine.run({recipe.input.name: tensors}, (graph.PROBABILITIES,))[0]
+def run(engine: Engine, tensors: "Mapping[str, NDArray[Any]]") -> "NDArray[np.float32]":
+    """Probabilities float32 [N, labels] of the exported graph; `tensors` by input name, each [N, H, W, C]."""
+    return engine.run(tensors, (graph.PROBABILITIES,))[0]
 
 
 def certify(
     network: "onnx.ModelProto",
-    source: SourceModel,
+    original: Original,
     recipe_file: RecipeFile,
     sets: dataset.Sets,
     *,
@@ -64,7 +66,7 @@ def certify(
 
     Args:
         network: the finished graph.
-        source: the Keras original.
+        original: what was trained.
         recipe_file: what was decided.
         sets: the labelled sets.
         progress: is told (stage, done, total).
@@ -75,14 +77,14 @@ def certify(
     """
     recipe = recipe_file.recipe
     engine = Engine(network.SerializeToString(), provider="cpu")
-    measured = _measure(engine, source, recipe, sets, progress)
+    measured = _measure(engine, original, recipe, sets, progress)
     points = _operating_points(recipe, measured[0])
-    proof = _prove(recipe, source, sets, measured, points)
+    proof = _prove(recipe, original, sets, measured, points)
     return Contract(
         schema_version=1,
-        identity=_identity(recipe_file, source),
+        identity=_identity(recipe_file, original),
         rendering=recipe.rendering,
-        members=(recipe.member,),
+        members=original.members,
         outputs=_outputs(network, recipe),
         labels=recipe.labels,
         positive_labels=recipe.positive_labels,
@@ -92,21 +94,21 @@ def certify(
         gate=GatePolicy(out_of_distribution=None),
         quantization=_quantization(network, recipe, sets) if not as_float else FLOAT,
         parity=proof,
-        golden=Golden(tolerance=recipe.golden.tolerance, cases=_golden_cases(engine, source, recipe)),
+        golden=Golden(tolerance=recipe.golden.tolerance, cases=_golden_cases(engine, original, recipe)),
     )
 
 
 def _measure(
-    engine: Engine, source: SourceModel, recipe: Recipe, sets: dataset.Sets, progress: dataset.Progress
+    engine: Engine, original: Original, recipe: Recipe, sets: dataset.Sets, progress: dataset.Progress
 ) -> tuple[Measured, Measured]:
     """Validation and agreement, each image once even where the sets overlap; scores calibrated as the runtime does."""
     unique = {image.path: image for image in (*sets.validation, *sets.agreement)}
     order = {path: row for row, path in enumerate(unique)}
     reference, exported, done = [], [], 0
-    for batch in dataset.tensors(tuple(unique.values()), recipe.rendering, recipe.member):
-        reference.append(onnx_float.keras_probabilities(source, batch, recipe.member))
-        exported.append(run(engine, batch, recipe))
-        done += len(batch)
+    for batch in dataset.tensors_by_input(tuple(unique.values()), recipe.rendering, original.members):
+        reference.append(original.probabilities(batch))
+        exported.append(run(engine, batch))
+        done += len(exported[-1])
         progress("parity", done, len(unique))
     before, after = (
         calibrate(np.concatenate(parts).astype(np.float64), recipe.temperature).astype(np.float32)
@@ -123,7 +125,7 @@ def _measure(
 
 def _prove(
     recipe: Recipe,
-    source: SourceModel,
+    original: Original,
     sets: dataset.Sets,
     measured: tuple[Measured, Measured],
     points: tuple[OperatingPoint, ...],
@@ -148,7 +150,7 @@ def _prove(
     )
     parity.check_limits(validation, agreement, recipe.limits)
     return Parity(
-        reference=source.framework,
+        reference=original.framework,
         measured_on=f"onnxruntime {onnxruntime_module().__version__} CPUExecutionProvider, {platform.machine()}",
         validation=validation,
         agreement=agreement,
@@ -169,19 +171,15 @@ def _operating_points(recipe: Recipe, validation: Measured) -> tuple[OperatingPo
     )
 
 
-def _golden_cases(engine: Engine, source: SourceModel, recipe: Recipe) -> tuple[GoldenCase, ...]:
-    candidates = [
-        golden_case(
-            case,
-            onnx_float.keras_probabilities(source, case[2][None], recipe.member)[0],
-            run(engine, case[2][None], recipe)[0],
-        )
-        for case in golden_tensors(recipe.member)
-    ]
+def _golden_cases(engine: Engine, original: Original, recipe: Recipe) -> tuple[GoldenCase, ...]:
+    candidates = []
+    for drawing, tensors in golden_tensors(original.members):
+        batch = {name: tensor[np.newaxis] for name, tensor in tensors.items()}
+        candidates.append(golden_case((drawing, tensors), original.probabilities(batch)[0], run(engine, batch)[0]))
     return spread(candidates, [recipe.labels.index(name) for name in recipe.positive_labels])
 
 
-def _identity(recipe_file: RecipeFile, source: SourceModel) -> Identity:
+def _identity(recipe_file: RecipeFile, original: Original) -> Identity:
     model = recipe_file.recipe.model
     return Identity(
         name=model.name,
@@ -189,7 +187,7 @@ def _identity(recipe_file: RecipeFile, source: SourceModel) -> Identity:
         created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         licence=model.licence,
         recipe_sha256=recipe_file.sha256,
-        source_model_sha256=source.sha256,
+        source_model_sha256=original.sha256,
         training_data=recipe_file.recipe.training_data,
     )
 
@@ -206,7 +204,7 @@ def _outputs(network: "onnx.ModelProto", recipe: Recipe) -> Outputs:
 
 def _quantization(network: "onnx.ModelProto", recipe: Recipe, sets: dataset.Sets) -> Quantization:
     plan = recipe.quantization
-    first = next((node.name for node in network.graph.node if node.op_type == "Conv"), "")
+    first = {node.name for node in graph.first_convolutions(network.graph)}
     return Quantization(
         scheme="int8-u8s8-qdq",
         ranges=plan.ranges,
@@ -215,7 +213,7 @@ def _quantization(network: "onnx.ModelProto", recipe: Recipe, sets: dataset.Sets
         per_channel=True,
         reduce_range=plan.reduce_range,
         bias_correction=False,
-        first_layer="float" if first in plan.float_layers else "sum-keeping",
+        first_layer="float" if first <= set(plan.float_layers) else "sum-keeping",
         float_layers=plan.float_layers,
         images=len(sets.calibration),
         sha256=dataset.set_sha256(sets.calibration),

@@ -12,16 +12,19 @@ from cxr_edge.files import refuse_existing
 from cxr_edge_export import dataset, graph, onnx_float
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
+from cxr_edge_export.fuse import fuse
 from cxr_edge_export.gate_families import read_families, with_families
 from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
-from cxr_edge_export.keras_model import SourceModel, load_model
+from cxr_edge_export.original import Original, load_original
 from cxr_edge_export.quantize import quantize, simplify
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.stamp import publish, stamp
 from cxr_edge_export.strides import move_strides_up
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import onnx
     from numpy.typing import NDArray
 
@@ -33,7 +36,7 @@ class Request:
     """What to convert.
 
     Attributes:
-        model: Keras file or SavedModel folder.
+        models: Keras file or SavedModel folder; of an ensemble one per member, in the recipe's order.
         recipe: TOML file.
         calibration: folder, one sub-folder per class, from which quantization-calibration images are drawn.
         validation: folder or list of labelled images for operating points and parity.
@@ -44,7 +47,7 @@ class Request:
         overwrite: whether existing outputs are replaced.
     """
 
-    model: Path
+    models: tuple[Path, ...]
     recipe: Path
     calibration: Path
     validation: Path
@@ -74,17 +77,17 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
     recipe_file = read_recipe(request.recipe)
     recipe = recipe_file.recipe
     sets = gather_sets(request, recipe)
-    source = load_model(request.model)
+    original = load_original(request.models, recipe)
     calibration = calibration_tensors(sets, recipe, progress)
-    network = build_float_graph(source, recipe, calibration[:CHECK_IMAGES])
+    network = build_float_graph(original, recipe, calibration[:CHECK_IMAGES])
     if not request.as_float:
         network = quantize(
             network, recipe.quantization, calibration, lambda done: progress("quantize", done, len(calibration))
         )
-        check_islands(network, len(recipe.quantization.float_layers))
+        check_islands(network, recipe.quantization.float_layers)
     policy = fit_image_gate(network, recipe, sets.training, progress)
     policy = with_families(policy, network, recipe, read_families(request.families, sets, recipe), progress)
-    contract = certify(network, source, recipe_file, sets, progress=progress, as_float=request.as_float)
+    contract = certify(network, original, recipe_file, sets, progress=progress, as_float=request.as_float)
     contract = replace(contract, gate=policy)
     content = stamp(network, contract)
     publish(content, request.output, overwrite=request.overwrite)
@@ -113,12 +116,16 @@ def gather_sets(request: Sources, recipe: Recipe) -> dataset.Sets:
     Raises:
         UsageError: a set is unusable or too small.
     """
-    pool = dataset.read_images(request.calibration, recipe.labels)
-    validation = dataset.read_images(request.validation, recipe.labels, root=request.calibration)
+
+    def read(source: Path) -> tuple[dataset.LabelledImage, ...]:
+        return dataset.read_images(source, recipe.labels, classes=recipe.classes, root=request.calibration)
+
+    pool = read(request.calibration)
+    validation = read(request.validation)
     apart = dataset.without(pool, validation)
     plan, seed = recipe.quantization, recipe.quantization.seed
     if request.agreement is not None:
-        agreement = dataset.read_images(request.agreement, recipe.labels, root=request.calibration)
+        agreement = read(request.agreement)
         calibration = dataset.draw_balanced(dataset.without(pool, (*validation, *agreement)), plan.images, seed)
         return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
     calibration = dataset.draw_balanced(apart, plan.images, seed)
@@ -130,31 +137,38 @@ def gather_sets(request: Sources, recipe: Recipe) -> dataset.Sets:
     return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
 
 
-def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) -> "list[NDArray[Any]]":
-    """The quantization-calibration tensors, each [H, W, C]."""
-    images: list[NDArray[Any]] = []
-    for batch in dataset.tensors(sets.calibration, recipe.rendering, recipe.member):
-        images.extend(batch)
+def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) -> "list[dict[str, NDArray[Any]]]":
+    """The tensors of each quantization-calibration image, by input name, each [H, W, C]."""
+    images: list[dict[str, NDArray[Any]]] = []
+    for batch in dataset.tensors_by_input(sets.calibration, recipe.rendering, recipe.contract_members):
+        images += [dict(zip(batch, rows, strict=True)) for rows in zip(*batch.values(), strict=True)]
         progress("read", len(images), len(sets.calibration))
     return images
 
 
-def build_float_graph(source: SourceModel, recipe: Recipe, images: "list[NDArray[Any]]") -> "onnx.ModelProto":
+def build_float_graph(
+    original: Original, recipe: Recipe, images: "Sequence[Mapping[str, NDArray[Any]]]"
+) -> "onnx.ModelProto":
     """The contract's graph in float32: tf2onnx, outputs, folded preprocessing, simplified, checked against Keras.
 
     Strides are moved up (`strides`), which changes no value that the outputs are made of.
 
     Raises:
-        ModelError: the network cannot be converted.
+        ModelError: a network cannot be converted.
         LimitBroken: the float graph differs from Keras on `images`.
     """
-    network = onnx_float.to_float_onnx(source, recipe.member)
-    graph.name_outputs(network, len(recipe.labels))
-    graph.add_activation_map(network, len(recipe.labels))
-    graph.fold_preprocessing(network, recipe.member)
+    members, labels = original.members, len(recipe.labels)
+    networks = [onnx_float.to_float_onnx(*pair) for pair in zip(original.networks, members, strict=True)]
+    for network in networks:
+        graph.name_outputs(network, labels)
+    if len(networks) == 1:
+        graph.add_activation_map(network, labels)
+    else:
+        network = fuse(networks, members, original.weights, labels)
+    graph.fold_preprocessing(network, members)
     network = simplify(network)
     move_strides_up(network)
-    tensors = np.stack(images)
-    exported = run(Engine(network.SerializeToString(), provider="cpu"), tensors, recipe)
-    onnx_float.check_against_keras(exported, onnx_float.keras_probabilities(source, tensors, recipe.member))
+    tensors = {member.input.name: np.stack([image[member.input.name] for image in images]) for member in members}
+    exported = run(Engine(network.SerializeToString(), provider="cpu"), tensors)
+    onnx_float.check_against_keras(exported, original.probabilities(tensors))
     return network

@@ -13,6 +13,7 @@ from cxr_edge.contract import Member, Rendering
 from cxr_edge.decode import decode
 from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
 from cxr_edge.preprocess import preprocess
+from cxr_edge_export.recipe import ClassRule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,20 +53,32 @@ class Sets:
     agreement: tuple[LabelledImage, ...]
 
 
-def read_images(source: Path, labels: Sequence[str], *, root: Path | None = None) -> tuple[LabelledImage, ...]:
+def read_images(
+    source: Path, labels: Sequence[str], *, classes: Sequence[ClassRule] = (), root: Path | None = None
+) -> tuple[LabelledImage, ...]:
     """The images of a folder with one sub-folder per class, or of a list file.
 
     Args:
-        source: the folder; or a text file with one path a line whose parent folder is the class, relative to the
+        source: the folder; or a text file with one path a line whose parent folder tells the class, relative to the
             list's own folder or to any folder above `root`.
-        labels: names of the classes; sub-folders with other names are refused.
+        labels: names of the classes, in order.
+        classes: which files are of which class, where that is not one sub-folder per label. Sub-folders that no rule
+            names are refused; files in the others that no rule takes are left out of a folder, and refused in a list.
         root: usually the folder of the quantization-calibration images.
 
     Raises:
         UsageError: unreadable, empty, an unknown class, or a listed file that is not there.
     """
-    paths = _listed(source, root) if source.is_file() else _in_folders(source, labels)
-    images = tuple(_labelled(path, labels) for path in paths)
+    rules = tuple(classes) or tuple(ClassRule(label=label) for label in labels)
+    if source.is_file():
+        found = [(path, _label_of(path, path.parent.name, rules)) for path in _listed(source, root)]
+        strange = next((path for path, label in found if label is None), None)
+        if strange is not None:
+            message = f"a listed file in the folder {strange.parent.name!r} is of no class; need one of {list(labels)}"
+            raise UsageError(message)
+    else:
+        found = [(path, _label_of(path, folder, rules)) for folder, path in _in_folders(source, rules)]
+    images = tuple(_labelled(path, labels.index(label)) for path, label in found if label is not None)
     if not images:
         message = f"{source} holds no images"
         raise UsageError(message)
@@ -117,33 +130,58 @@ def set_sha256(images: Iterable[LabelledImage]) -> str:
 def tensors(
     images: Sequence[LabelledImage], rendering: Rendering, member: Member, batch: int = 16
 ) -> "Iterator[NDArray[Any]]":
-    """Batches of input tensors [n, H, W, C], decoded and preprocessed exactly as the runtime does it.
+    """Batches of one network's input tensors [n, H, W, C], decoded and preprocessed exactly as the runtime does it.
 
     Raises:
         ModelError: an image cannot be decoded; the message holds its place in the set, not its name.
     """
+    for part in tensors_by_input(images, rendering, (member,), batch):
+        yield part[member.input.name]
+
+
+def tensors_by_input(
+    images: Sequence[LabelledImage], rendering: Rendering, members: Sequence[Member], batch: int = 16
+) -> "Iterator[dict[str, NDArray[Any]]]":
+    """As `tensors`, for several networks: input name -> [n, H, W, C]. Each image is decoded once.
+
+    Raises:
+        ModelError: as `tensors`.
+    """
     for start in range(0, len(images), batch):
-        rows = [_tensor(images[i], i, rendering, member) for i in range(start, min(start + batch, len(images)))]
-        yield np.stack(rows)
+        places = range(start, min(start + batch, len(images)))
+        rows = [_tensors(images[place], place, rendering, members) for place in places]
+        yield {m.input.name: np.stack([row[m.input.name] for row in rows]) for m in members}
 
 
-def _tensor(image: LabelledImage, place: int, rendering: Rendering, member: Member) -> "NDArray[Any]":
+def _tensors(
+    image: LabelledImage, place: int, rendering: Rendering, members: Sequence[Member]
+) -> "dict[str, NDArray[Any]]":
     try:
-        return preprocess(decode(image.path.read_bytes(), rendering).pixels, member)
+        pixels = decode(image.path.read_bytes(), rendering).pixels
+        return {member.input.name: preprocess(pixels, member) for member in members}
     except CxrEdgeError as error:
         message = f"image {place} (SHA-256 {image.sha256[:16]}) of a labelled set cannot be used: {error}"
         raise ModelError(message) from error
 
 
-def _in_folders(folder: Path, labels: Sequence[str]) -> list[Path]:
+def _label_of(path: Path, folder: str, rules: Sequence[ClassRule]) -> str | None:
+    """The label that the first fitting rule gives to a file of a class folder."""
+    fitting = (r.label for r in rules if (r.folder or r.label) == folder and r.name_contains in path.name)
+    return next(fitting, None)
+
+
+def _in_folders(folder: Path, rules: Sequence[ClassRule]) -> list[tuple[str, Path]]:
+    """(class folder, file), sorted."""
     if not folder.is_dir():
         message = f"{folder} is neither a folder nor a list file"
         raise UsageError(message)
+    wanted = {rule.folder or rule.label for rule in rules}
     found = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    if not found or not set(found) <= set(labels):
-        message = f"{folder} has the sub-folders {found}; need one per class, out of {list(labels)}"
+    if not found or not set(found) <= wanted:
+        message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
         raise UsageError(message)
-    return [path for name in found for path in sorted((folder / name).rglob("*")) if path.suffix.lower() in SUFFIXES]
+    files = ((name, path) for name in found for path in sorted((folder / name).rglob("*")))
+    return [(name, path) for name, path in files if path.suffix.lower() in SUFFIXES]
 
 
 def _listed(listing: Path, root: Path | None) -> list[Path]:
@@ -171,10 +209,6 @@ def _listed(listing: Path, root: Path | None) -> list[Path]:
     return paths
 
 
-def _labelled(path: Path, labels: Sequence[str]) -> LabelledImage:
-    if path.parent.name not in labels:
-        message = f"a listed file lies in a folder {path.parent.name!r}, which is no class; need one of {list(labels)}"
-        raise UsageError(message)
+def _labelled(path: Path, label: int) -> LabelledImage:
     patient = labelled.patient_of(path.name) or path.name
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return LabelledImage(path=path, label=labels.index(path.parent.name), patient=patient, sha256=digest)
+    return LabelledImage(path=path, label=label, patient=patient, sha256=hashlib.sha256(path.read_bytes()).hexdigest())

@@ -98,7 +98,7 @@ def with_families(
 
 def _is_refused(gate: ImageGate, engine: Engine, pixels: "NDArray[np.uint8]", recipe: Recipe) -> bool:
     tensor = preprocess(pixels, recipe.member)
-    found = engine.run({recipe.input.name: tensor[np.newaxis]}, (FEATURES,))[0][0]
+    found = engine.run({recipe.member.input.name: tensor[np.newaxis]}, (FEATURES,))[0][0]
     return gate.judge(Gate("unknown"), None, tensor[:, :, 0], found).status == "refused"
 
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +54,9 @@ def drawings() -> list[Drawing]:
     return [Drawing(name, np.ascontiguousarray(pixels)) for name, pixels in named.items()]
 
 
-def golden_tensors(member: Member) -> "list[tuple[Drawing, NDArray[np.uint8], NDArray[Any]]]":
-    """The drawings with their pixels, uint8 (rows, columns), and input tensors, [H, W, C]."""
-    return [(drawing, drawing.pixels, preprocess(drawing.pixels, member)) for drawing in drawings()]
+def golden_tensors(members: Sequence[Member]) -> "list[tuple[Drawing, dict[str, NDArray[Any]]]]":
+    """The drawings with their input tensors, by input name, in the members' order, each [H, W, C]."""
+    return [(drawing, {m.input.name: preprocess(drawing.pixels, m) for m in members}) for drawing in drawings()]
 
 
 def spread(candidates: list[GoldenCase], positive_columns: list[int]) -> tuple[GoldenCase, ...]:
@@ -66,16 +67,16 @@ def spread(candidates: list[GoldenCase], positive_columns: list[int]) -> tuple[G
 
 
 def golden_case(
-    drawn: "tuple[Drawing, NDArray[np.uint8], NDArray[Any]]",
+    drawn: "tuple[Drawing, dict[str, NDArray[Any]]]",
     reference: "NDArray[np.float32]",
     exported: "NDArray[np.float32]",
 ) -> GoldenCase:
-    """One case from its pixels and what Keras and the exported file gave, each float32 [labels]."""
-    drawing, pixels, tensor = drawn
+    """One case from its tensors and what Keras and the exported file gave, each float32 [labels]."""
+    drawing, tensors = drawn
     return GoldenCase(
         name=drawing.name,
-        png=base64.b64encode(_png(pixels)).decode(),
-        tensor_sha256=(hashlib.sha256(tensor.tobytes()).hexdigest(),),
+        png=base64.b64encode(_png(drawing.pixels)).decode(),
+        tensor_sha256=tuple(hashlib.sha256(tensor.tobytes()).hexdigest() for tensor in tensors.values()),
         reference=tuple(float(p) for p in reference),
         exported=tuple(float(p) for p in exported),
     )

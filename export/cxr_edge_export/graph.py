@@ -1,6 +1,6 @@
 """From the bare network to the contract's graph: uint8 NHWC in, named probabilities and activation map out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,37 +14,44 @@ PROBABILITIES = "probabilities"
 ACTIVATION_MAP = "activation_map"
 NORMALIZATION = "normalization"  # prefix of the nodes that this file puts in front; never quantized
 TAIL = "tail"  # prefix of those it adds behind
+LARGE_DENSE = 1 << 18  # weights: a megabyte in float
+_HEADS = ("AveragePool", "Gemm", "GlobalAveragePool", "MatMul", "ReduceMean", "Sigmoid", "Softmax")
 _PASS_THROUGH = ("Squeeze", "Flatten", "Reshape", "Identity", "Dropout")
 
 
-def fold_preprocessing(model: onnx.ModelProto, member: Member) -> None:
+def fold_preprocessing(model: onnx.ModelProto, members: Sequence[Member]) -> None:
     """Put y = (x - mean) / scale in front, so that the graph takes [N, H, W, C] as the contract describes it.
 
     Args:
-        model: with one input, float32 [N, H, W, C]; changed in place.
-        member: input name and dtype, mean and scale.
+        model: with one input per member, in their order, each float32 [N, H, W, C]; changed in place.
+        members: input name and dtype, mean and scale.
 
     Raises:
-        ModelError: the network has another number of inputs or another input shape.
+        ModelError: the graph has another number of inputs.
     """
-    graph = model.graph
-    if len(graph.input) != 1:
-        message = f"the network has {len(graph.input)} inputs; need one"
+    found = len(model.graph.input)
+    if found != len(members):
+        message = f"the network has {found} inputs; need {len(members)}"
         raise ModelError(message)
-    given, inner = member.input, f"{NORMALIZATION}/output"
-    old = graph.input[0].name
+    for place, member in enumerate(members):
+        _fold(model.graph, place, member)
+
+
+def _fold(graph: onnx.GraphProto, place: int, member: Member) -> None:
+    given, before = member.input, f"{NORMALIZATION}/{member.input.name}"
+    old, inner = graph.input[place].name, f"{before}/output"
     for node in graph.node:
         _replace(node.input, old, inner)
     dtype = TensorProto.UINT8 if given.dtype == "uint8" else TensorProto.FLOAT
     shape = ["N", given.height, given.width, given.channels]
-    graph.input[0].CopyFrom(helper.make_tensor_value_info(given.name, dtype, shape))
+    graph.input[place].CopyFrom(helper.make_tensor_value_info(given.name, dtype, shape))
     mean, scale = (np.asarray(v, np.float32) for v in (member.normalization.mean, member.normalization.scale))
-    steps = [_node("Cast", [given.name], f"{NORMALIZATION}/float", to=TensorProto.FLOAT)]
+    steps = [_node("Cast", [given.name], f"{before}/float", to=TensorProto.FLOAT)]
     for operator, values, neutral in (("Sub", mean, 0), ("Div", scale, 1)):
         if (values != neutral).any():
-            constant = f"{NORMALIZATION}/{operator}/constant"
+            constant = f"{before}/{operator}/constant"
             graph.initializer.append(numpy_helper.from_array(values, constant))
-            steps.append(_node(operator, [steps[-1].output[0], constant], f"{NORMALIZATION}/{operator}"))
+            steps.append(_node(operator, [steps[-1].output[0], constant], f"{before}/{operator}"))
     steps[-1].output[0] = inner
     _insert(graph, steps)
 
@@ -101,15 +108,79 @@ def add_activation_map(model: onnx.ModelProto, labels: int) -> bool:
 
 
 def tail_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Names of the nodes that stay float: normalization, activation map, and all from the global pooling on."""
-    names = [node.name for node in graph.node if node.name.startswith((f"{NORMALIZATION}/", f"{TAIL}/"))]
-    behind = {"GlobalAveragePool", "ReduceMean", "Gemm", "MatMul", "Softmax", "Sigmoid"}
-    reached: set[str] = set()
+    """Names of the nodes that stay float.
+
+    They are what comes before the first convolution, the activation map, and the head: all from the first pooling or
+    dense layer on behind which feature maps are neither convolved nor joined any more, but for hidden dense layers of
+    more than `LARGE_DENSE` weights.
+
+    Args:
+        graph: its nodes in topological order, shapes inferred.
+    """
+    convolutions = [n for n in graph.node if n.op_type == "Conv" and not n.name.startswith(f"{TAIL}/")]
+    behind = _behind(graph, convolutions)
+    before = _before(graph, [*convolutions, *_joints(graph, behind)])
+    names = {node.name for node in graph.node if node.name.startswith((f"{NORMALIZATION}/", f"{TAIL}/"))}
+    names.update(n.name for n in graph.node if n.op_type != "Conv" and not behind.intersection(n.output))
+    heads = [n for n in graph.node if n.op_type in _HEADS and not before.intersection(n.output)]
+    head = _behind(graph, heads)
+    names.update(node.name for node in graph.node if head.intersection(node.output))
+    return sorted(names - large_dense_layers(graph))
+
+
+def large_dense_layers(graph: onnx.GraphProto) -> set[str]:
+    """Names of the hidden dense layers whose weights are worth storing in 8 bits; their sums stay float."""
+    constants = initializers(graph)
+    dense = [node for node in graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in constants]
+    before = _before(graph, dense)
+    return {
+        node.name
+        for node in dense
+        if before.intersection(node.output) and int(np.prod(constants[node.input[1]].dims)) > LARGE_DENSE
+    }
+
+
+def _joints(graph: onnx.GraphProto, behind: set[str]) -> list[onnx.NodeProto]:
+    """Sums and concatenations of feature maps."""
+    maps = {value.name for value in graph.value_info if len(value.type.tensor_type.shape.dim) == 4}  # noqa: PLR2004
+    joining = [node for node in graph.node if node.op_type in ("Add", "Concat") and maps.intersection(node.output)]
+    return [node for node in joining if sum(name in behind for name in node.input) > 1]
+
+
+def _behind(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """The tensors that these nodes, and all that follow them, make."""
+    made = {output for node in nodes for output in node.output}
     for node in graph.node:
-        if node.op_type in behind or reached.intersection(node.input):
-            reached.update(node.output)
-            names.append(node.name)
-    return sorted(set(names))
+        if made.intersection(node.input):
+            made.update(node.output)
+    return made
+
+
+def _before(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> set[str]:
+    """The tensors that these nodes are computed from."""
+    needed = {name for node in nodes for name in node.input}
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+    return needed
+
+
+def first_convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The convolution that each input reaches first; inputs without any are left out.
+
+    Args:
+        graph: its nodes in topological order.
+    """
+    found = []
+    for given in graph.input:
+        reached = {given.name}
+        for node in graph.node:
+            if reached.intersection(node.input):
+                if node.op_type == "Conv":
+                    found.append(node)
+                    break
+                reached.update(node.output)
+    return found
 
 
 def producers(graph: onnx.GraphProto) -> Mapping[str, onnx.NodeProto]:

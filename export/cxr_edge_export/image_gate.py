@@ -86,7 +86,7 @@ def _run(
     engine = Engine(network.SerializeToString(), provider="cpu")
     values, layouts, done = [], [], 0
     for batch in dataset.tensors(images, recipe.rendering, recipe.member):
-        values.append(engine.run({recipe.input.name: batch}, (features.FEATURES,))[0].astype(np.float64))
+        values.append(engine.run({recipe.member.input.name: batch}, (features.FEATURES,))[0].astype(np.float64))
         layouts += [layout_of(tensor[:, :, 0]).ravel() for tensor in batch]
         done += len(batch)
         progress("image gate", done, len(images))

@@ -41,7 +41,7 @@ def to_float_onnx(source: "SourceModel", member: Member) -> Any:  # noqa: ANN401
             return source.trace(member.input.name, shape)
     except Exception as error:
         # tf2onnx raises whatever its rewriters raise
-        message = f"tf2onnx cannot convert the model: {type(error).__name__}: {error}"
+        message = f"tf2onnx cannot convert {member.name}: {type(error).__name__}: {error}"
         raise ModelError(message) from error
 
 

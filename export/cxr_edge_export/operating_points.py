@@ -59,4 +59,6 @@ def describe(rule: OperatingPointRule) -> str:
             words = "best Youden index (sensitivity + specificity - 1) on these images"
         case "sensitivity":
             words = f"highest threshold with sensitivity >= {rule.value} on these images"
+        case "cost":
+            words = f"cheapest threshold on these images, a missed positive at {rule.value} times a false alarm's cost"
     return f"{words}: {rule.reason}" if rule.reason else words

@@ -3,9 +3,10 @@
 import contextlib
 import io
 import logging
+import math
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +14,27 @@ import onnx
 
 from cxr_edge.errors import ModelError
 from cxr_edge_export.graph import tail_nodes
+from cxr_edge_export.gray_levels import align_with_gray_levels
+from cxr_edge_export.integer_forms import keep_in_float, remove_unread, to_integer_forms
+from cxr_edge_export.qdq_links import pad_integers, share_concat_scales
 from cxr_edge_export.recipe import QuantizationPlan
 from cxr_edge_export.rounding import keep_flat_response
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# what QLinear kernels exist for and ResNets are made of; anything else stays float and the island check says so
-OPERATORS = ["Conv", "Add", "MaxPool", "Relu"]
-STRIDE = 16  # images whose activations are held at once: bounds memory
+# what has an integer kernel, or passes integers on; anything else stays float, and the island check says so.
+# AveragePool is fused between two of these all the same, and then has a scale of its own: means are smaller
+OPERATORS = [
+    *("Conv", "Add", "MaxPool", "Relu", "Concat", "LeakyRelu", "Clip", "Pad", "Slice"),
+    *("Transpose", "Reshape", "MatMul", "Gemm"),  # before and in large dense layers
+]
+_OPTIONS = {
+    "ForceQuantizeNoInputCheck": True,  # a pooling layer behind one left in float is quantized all the same
+    "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],  # behind large dense layers is the float head
+}
+HELD = 2 << 30  # bytes of activations that are held at once
+MOST_HELD = 16  # images
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -45,7 +58,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 def quantize(
     model: onnx.ModelProto,
     plan: QuantizationPlan,
-    images: "Sequence[NDArray[Any]]",
+    images: "Sequence[Mapping[str, NDArray[Any]]]",
     progress: Callable[[int], None] = lambda _done: None,
 ) -> onnx.ModelProto:
     """Static quantization.
@@ -53,7 +66,7 @@ def quantize(
     Args:
         model: from `simplify`.
         plan: of the recipe.
-        images: quantization-calibration tensors, each [H, W, C].
+        images: tensors of each quantization-calibration image, by input name, each [H, W, C].
         progress: is told how many of them have been run.
 
     Raises:
@@ -61,54 +74,78 @@ def quantize(
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    names = {node.name for node in model.graph.node}
-    unknown = sorted(set(plan.float_layers) - names)
-    if unknown:
-        message = f"float_layers names nodes that the graph does not have: {unknown}"
-        raise ModelError(message)
-    method, options = _ranges(plan)
-    given = onnx.ModelProto()
-    given.CopyFrom(model)  # the quantizer moves its argument's weights into a temporary file
+    method, options = _ranges(plan, held_at_once(model, len(images)))
+    given, floats, gray_levels = _prepared(model, plan)
     with tempfile.TemporaryDirectory(prefix="cxr-edge-") as folder, _quiet():
         target = Path(folder) / "quantized.onnx"
         try:
             quantize_static(
                 given,
                 target,
-                _reader(model.graph.input[0].name, images, progress),
+                _reader(images, progress),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=OPERATORS,
                 per_channel=True,
                 reduce_range=plan.reduce_range,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=sorted({*tail_nodes(model.graph), *plan.float_layers}),
+                nodes_to_exclude=floats,
                 calibrate_method=method,
-                extra_options=options,
+                extra_options=options | _OPTIONS | gray_levels,
             )
         except Exception as error:
             message = f"onnxruntime cannot quantize the graph: {error}"
             raise ModelError(message) from error
         quantized = onnx.load(str(target))
+    pad_integers(quantized)
+    share_concat_scales(quantized, model)
+    remove_unread(quantized.graph)
     keep_flat_response(model, quantized, plan)
     return quantized
 
 
-def _ranges(plan: QuantizationPlan) -> tuple[Any, dict[str, Any]]:
+def _prepared(model: onnx.ModelProto, plan: QuantizationPlan) -> tuple[onnx.ModelProto, list[str], dict[str, Any]]:
+    """(a copy that onnxruntime can run in integers, the nodes of it that stay float, options for its input)."""
+    given = onnx.ModelProto()
+    given.CopyFrom(model)  # the quantizer moves its argument's weights into a temporary file
+    overrides = align_with_gray_levels(given)
+    to_integer_forms(given)
+    unknown = sorted(set(plan.float_layers) - {node.name for node in given.graph.node})
+    if unknown:
+        message = f"float_layers names nodes that the graph does not have: {unknown}"
+        raise ModelError(message)
+    floats = {*tail_nodes(given.graph), *plan.float_layers, *keep_in_float(given, plan.float_layers)}
+    return given, sorted(floats), {"TensorQuantOverrides": overrides}
+
+
+def held_at_once(model: onnx.ModelProto, images: int) -> int:
+    """How many images' activations are held together, which has to divide their number.
+
+    Args:
+        model: shapes inferred.
+        images: how many there are.
+    """
+    shapes = [value.type.tensor_type.shape.dim for value in model.graph.value_info]
+    size = sum(4 * math.prod(dimension.dim_value or 1 for dimension in shape) for shape in shapes)
+    most = max(1, min(MOST_HELD, HELD // max(1, size)))
+    return max(number for number in range(1, most + 1) if images % number == 0)
+
+
+def _ranges(plan: QuantizationPlan, stride: int) -> tuple[Any, dict[str, Any]]:
     from onnxruntime.quantization import CalibrationMethod
 
     match plan.ranges:
         case "minmax":
-            return CalibrationMethod.MinMax, {"CalibStridedMinMax": STRIDE}
+            return CalibrationMethod.MinMax, {"CalibStridedMinMax": stride}
         case "moving-average":
             return CalibrationMethod.MinMax, {"CalibMovingAverage": True}
         case "percentile":
-            return CalibrationMethod.Percentile, {"CalibPercentile": plan.percentile, "CalibStridedMinMax": STRIDE}
+            return CalibrationMethod.Percentile, {"CalibPercentile": plan.percentile, "CalibStridedMinMax": stride}
         case "entropy":
-            return CalibrationMethod.Entropy, {"CalibStridedMinMax": STRIDE}
+            return CalibrationMethod.Entropy, {"CalibStridedMinMax": stride}
 
 
-def _reader(name: str, images: "Sequence[NDArray[Any]]", progress: Callable[[int], None]) -> Any:  # noqa: ANN401
+def _reader(images: "Sequence[Mapping[str, NDArray[Any]]]", progress: Callable[[int], None]) -> Any:  # noqa: ANN401
     """An onnxruntime CalibrationDataReader over tensors, one image at a time."""
     from onnxruntime.quantization import CalibrationDataReader
 
@@ -126,10 +163,10 @@ def _reader(name: str, images: "Sequence[NDArray[Any]]", progress: Callable[[int
         def get_next(self) -> "dict[str, NDArray[Any]] | None":  # type: ignore[override] # None ends it, says its text
             if self._next not in self._window:
                 return None
-            tensor = images[self._next]
+            tensors = images[self._next]
             self._next += 1
             progress(self._next)
-            return {name: tensor[None]}
+            return {name: tensor[None] for name, tensor in tensors.items()}
 
     return Reader()
 

@@ -57,7 +57,7 @@ def refit(request: GateRequest, progress: dataset.Progress = lambda *_: None) ->
         raise UsageError(message)
     network = load_onnx(read_model(request.model).content)
     old = read_contract(network)
-    refuse_measured_changes(old, recipe, but_the_gate=True)
+    refuse_measured_changes(network, recipe, but_the_gate=True)
     sets = gather_sets(request, recipe)
     families = read_families(request.families, sets, recipe)
     features.remove_features(network)

@@ -2,15 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cxr_edge.contract import Comparison, Contract, Golden
+import numpy as np
+
+from cxr_edge.contract import Comparison, Contract, Golden, Member
 from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing
 from cxr_edge.modelfile import read_model
+from cxr_edge_export.fuse import weights_in
 from cxr_edge_export.operating_points import describe
 from cxr_edge_export.parity import check_limits
 from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
 from cxr_edge_export.stamp import load_onnx, publish, read_contract, stamp
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Contract:
@@ -33,7 +40,7 @@ def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Cont
     recipe_file = read_recipe(recipe)
     network = load_onnx(read_model(model).content)
     old = read_contract(network)
-    refuse_measured_changes(old, recipe_file.recipe)
+    refuse_measured_changes(network, recipe_file.recipe)
     new = with_words_of(recipe_file, old)
     check_limits(new.parity.validation, new.parity.agreement, new.parity.limits)
     content = stamp(network, new)
@@ -41,24 +48,26 @@ def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Cont
     return new
 
 
-def refuse_measured_changes(old: Contract, recipe: Recipe, *, but_the_gate: bool = False) -> None:
+def refuse_measured_changes(network: "onnx.ModelProto", recipe: Recipe, *, but_the_gate: bool = False) -> None:
     """Refuse a recipe that differs from a file in what was built into the graph or measured with it.
 
     Args:
-        old: the file's contract.
+        network: the file's graph, with its contract.
         recipe: what is wanted.
         but_the_gate: the image gate may differ, because it is fitted anew.
 
     Raises:
         UsageError: naming all that differs.
     """
+    old = read_contract(network)
     plan, quantized = recipe.quantization, old.quantization
     pairs = {
         "labels": (recipe.labels, old.labels),
         "positive_labels": (recipe.positive_labels, old.positive_labels),
         "rendering": (recipe.rendering, old.rendering),
         "temperature": (recipe.temperature, old.outputs.temperature),
-        "input, resize or normalization": (replace(recipe.member, name=""), replace(old.members[0], name="")),
+        "input, resize or normalization": (_built_in(recipe.contract_members), _built_in(old.members)),
+        "weights": (tuple(float(np.float32(w)) for w in recipe.weights), weights_in(network, old.members)),
         "operating_points": (
             [(rule.name, describe(rule)) for rule in recipe.operating_points],
             [(point.name, point.how_chosen) for point in old.operating_points],
@@ -82,6 +91,11 @@ def refuse_measured_changes(old: Contract, recipe: Recipe, *, but_the_gate: bool
     if changed:
         message = f"the recipe changes {', '.join(changed)}, which was measured or built in: convert the model again"
         raise UsageError(message)
+
+
+def _built_in(members: tuple[Member, ...]) -> tuple[Member, ...]:
+    """What the graph knows of them: a single network's name is the model's, an ensemble's are in its nodes."""
+    return members if len(members) > 1 else (replace(members[0], name=""),)
 
 
 def _planned_gate(recipe: Recipe) -> tuple[object, ...] | None:
@@ -114,7 +128,7 @@ def with_words_of(recipe_file: RecipeFile, old: Contract) -> Contract:
     return replace(
         old,
         identity=identity,
-        members=(recipe.member,),
+        members=recipe.contract_members,
         operating_points=tuple(replace(point, data=recipe.data.validation) for point in old.operating_points),
         default_operating_point=recipe.default_operating_point,
         intended_use=recipe.intended_use,

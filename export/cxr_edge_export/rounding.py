@@ -4,6 +4,7 @@ Rounding to nearest leaves a sum of errors per output channel. Radiographs are s
 level, is most of what 7-bit weights cost in the first layer; the following layers see sparse features, where it is not.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx
 from onnx import numpy_helper
 
 from cxr_edge.errors import ModelError
-from cxr_edge_export.graph import initializers, producers
+from cxr_edge_export.graph import first_convolutions, initializers, producers
 from cxr_edge_export.recipe import QuantizationPlan
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ FULL_MAX = 127
 
 
 def keep_flat_response(model: onnx.ModelProto, quantized: onnx.ModelProto, plan: QuantizationPlan) -> None:
-    """Round the first convolution's weights anew, in place; one left in float stays as it is.
+    """Round the weights of each input's first convolution anew, in place; one left in float stays as it is.
 
     Args:
         model: the float graph that was quantized.
@@ -30,21 +31,30 @@ def keep_flat_response(model: onnx.ModelProto, quantized: onnx.ModelProto, plan:
         plan: of the recipe.
 
     Raises:
-        ModelError: the first convolution is not quantized as expected.
+        ModelError: a first convolution is not quantized as expected.
     """
-    node = next((node for node in quantized.graph.node if node.op_type == "Conv"), None)
-    if node is not None and node.name in plan.float_layers:
-        return
-    twin = next((n for n in model.graph.node if node is not None and n.name == node.name), None)
-    dequantize = producers(quantized.graph).get(node.input[1]) if node is not None else None
-    if node is None or twin is None or dequantize is None:
-        message = "the first convolution is not quantized as expected: its weights have no DequantizeLinear"
-        raise ModelError(message)
-    constants = initializers(quantized.graph)
-    stored, scale = constants[dequantize.input[0]], numpy_helper.to_array(constants[dequantize.input[1]])
-    weights = numpy_helper.to_array(initializers(model.graph)[twin.input[1]])
-    exact = weights.astype(np.float64) / scale.astype(np.float64).reshape(-1, 1, 1, 1)
     largest = REDUCED_MAX if plan.reduce_range else FULL_MAX
+    found = [node for node in first_convolutions(model.graph) if node.name not in plan.float_layers]
+    twins = {node.name: node for node in quantized.graph.node}
+    makers = producers(quantized.graph)
+    for node in found:
+        dequantize = makers.get(twins[node.name].input[1]) if node.name in twins else None
+        if dequantize is None:
+            message = "the first convolution is not quantized as expected: its weights have no DequantizeLinear"
+            raise ModelError(message)
+        weights = numpy_helper.to_array(initializers(model.graph)[node.input[1]])
+        _round_anew(weights, initializers(quantized.graph), dequantize, largest)
+
+
+def _round_anew(
+    weights: "NDArray[np.float32]",
+    constants: Mapping[str, onnx.TensorProto],
+    dequantize: onnx.NodeProto,
+    largest: int,
+) -> None:
+    """The stored int8 of `weights`, [output, input, rows, columns], in place."""
+    stored, scale = constants[dequantize.input[0]], numpy_helper.to_array(constants[dequantize.input[1]])
+    exact = weights.astype(np.float64) / scale.astype(np.float64).reshape(-1, 1, 1, 1)
     rounded = round_keeping_sums(exact.reshape(len(exact), -1), largest).reshape(exact.shape)
     stored.CopyFrom(numpy_helper.from_array(rounded.astype(np.int8), stored.name))
 

@@ -28,13 +28,14 @@ def move_strides_up(network: onnx.ModelProto) -> int:
         How many convolutions compute less than before.
     """
     moved = 0
-    while True:
+    while any(_is_sampler(node) and max(_ints(node, "strides", (1, 1))) > 1 for node in network.graph.node):
         inferred = onnx.shape_inference.infer_shapes(network)
         step = next((s for node in network.graph.node if (s := _step(inferred, network.graph, node))), 0)
         if not step:
-            return moved
+            break
         moved += step
         del network.graph.value_info[:]  # shapes changed
+    return moved
 
 
 def _step(inferred: onnx.ModelProto, graph: onnx.GraphProto, node: onnx.NodeProto) -> int:

@@ -7,86 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from recipes import RECIPE, SIDE
 
 from cxr_edge.phantom import chest_phantom
-
-SIDE = 48
-RECIPE = f"""
-recipe_version = 1
-labels = ["NORMAL", "PNEUMONIA"]
-positive_labels = ["PNEUMONIA"]
-default_operating_point = "standard"
-
-[model]
-name = "tiny"
-version = "0.1.0"
-licence = "Apache-2.0"
-
-[training_data]
-description = "phantoms"
-images = 96
-
-[data]
-validation = "phantoms of other seeds"
-agreement = "phantoms"
-agreement_images = 60
-
-[rendering]
-dicom = "ps3.3-c11-floor8"
-colour = "pillow-l"
-exif_orientation = "ignore"
-
-[input]
-height = {SIDE}
-width = {SIDE}
-channels = 3
-
-[resize]
-kernel = "pillow-bilinear"
-pass_order = "horizontal-first"
-aspect = "squash"
-
-[normalization]
-channel_order = "bgr"
-mean = [103.939, 116.779, 123.68]
-scale = [64.0, 64.0, 64.0]
-
-[[operating_points]]
-name = "standard"
-rule = "fixed"
-value = 0.5
-reason = "the more probable class"
-
-[[operating_points]]
-name = "youden"
-rule = "youden"
-
-[[operating_points]]
-name = "screening"
-rule = "sensitivity"
-value = 0.99
-
-[intended_use]
-modalities = ["DX"]
-views = []
-body_parts = ["CHEST"]
-statement = "Phantoms only; not a medical device."
-
-[quantization]
-ranges = "percentile"
-percentile = 99.99
-images = 16
-reduce_range = true
-
-[golden]
-tolerance = 0.02
-
-[limits]
-positive_to_negative_share = 0.05
-auc_drop = 0.05
-accuracy_ratio = 0.9
-agreement_images = 50
-"""
 
 
 @dataclass(frozen=True)
@@ -102,8 +25,8 @@ class Workbench:
         """A request to convert; `changes` replace its fields."""
         from cxr_edge_export.convert import Request
 
-        given = {
-            "model": self.model,
+        given: dict[str, Any] = {
+            "models": (self.model,),
             "recipe": self.recipe,
             "calibration": self.calibration,
             "validation": self.validation,

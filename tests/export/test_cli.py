@@ -31,7 +31,7 @@ def test_interrupted(workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cxr_edge_export.convert.load_model", interrupt)
+    monkeypatch.setattr("cxr_edge_export.original.load_model", interrupt)
     assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == 130
     assert list(tmp_path.iterdir()) == []
 

@@ -210,7 +210,7 @@ def test_existing_output_is_refused_before_the_work(workbench: Any, tmp_path: Pa
     output = tmp_path / "tiny.onnx"
     output.write_bytes(b"precious")
     with pytest.raises(OutputError, match="--overwrite"):
-        convert(workbench.request(output, model=tmp_path / "absent.keras"))
+        convert(workbench.request(output, models=(tmp_path / "absent.keras",)))
     assert output.read_bytes() == b"precious"
 
 
@@ -230,13 +230,14 @@ def test_one_sigmoid_becomes_two_probabilities(sigmoid_network: Any, workbench: 
     import onnxruntime
 
     from cxr_edge_export.convert import build_float_graph
-    from cxr_edge_export.keras_model import load_model
+    from cxr_edge_export.original import load_original
 
     sigmoid_network.save(tmp_path / "sigmoid.h5")
-    images = list(np.random.Generator(np.random.PCG64(3)).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8))
+    images = np.random.Generator(np.random.PCG64(3)).integers(0, 256, (4, 48, 48, 3), dtype=np.uint8)
     recipe = read_recipe(workbench.recipe).recipe
-    graph = build_float_graph(load_model(tmp_path / "sigmoid.h5"), recipe, images)
+    original = load_original([tmp_path / "sigmoid.h5"], recipe)
+    graph = build_float_graph(original, recipe, [{"image": image} for image in images])
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    probabilities = np.asarray(session.run(["probabilities"], {"image": np.stack(images)})[0])
-    expected = sigmoid_network.predict((np.stack(images).astype(np.float32) - MEAN) / np.float32(64), verbose=0)
+    probabilities = np.asarray(session.run(["probabilities"], {"image": images})[0])
+    expected = sigmoid_network.predict((images.astype(np.float32) - MEAN) / np.float32(64), verbose=0)
     np.testing.assert_allclose(probabilities, np.concatenate([1 - expected, expected], axis=1), atol=1e-5)

@@ -17,7 +17,7 @@ from cxr_edge.errors import LimitBroken, ModelError
 from cxr_edge_export.convert import build_float_graph
 from cxr_edge_export.graph import initializers, producers
 from cxr_edge_export.islands import check_islands
-from cxr_edge_export.keras_model import load_model
+from cxr_edge_export.original import load_original
 from cxr_edge_export.quantize import quantize
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.rounding import round_keeping_sums
@@ -37,12 +37,18 @@ def test_rounding_does_not_leave_the_range() -> None:
     assert round_keeping_sums(exact, 64).tolist() == [[64, 64, 1, 0, 0]]
 
 
+def some_images() -> list[dict[str, Any]]:
+    """Noise, as tensors by input name."""
+    images = np.random.Generator(np.random.PCG64(3)).integers(0, 256, (16, 48, 48, 3), dtype=np.uint8)
+    return [{"image": image} for image in images]
+
+
 @pytest.fixture(scope="module")
 def graphs(workbench: Any) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     """The tiny network in float and in INT8."""
     recipe = read_recipe(workbench.recipe).recipe
-    images = list(np.random.Generator(np.random.PCG64(3)).integers(0, 256, (16, 48, 48, 3), dtype=np.uint8))
-    model = build_float_graph(load_model(workbench.model), recipe, images)
+    images = some_images()
+    model = build_float_graph(load_original([workbench.model], recipe), recipe, images)
     return model, quantize(model, recipe.quantization, images)
 
 
@@ -74,11 +80,11 @@ def test_layer_left_in_float(graphs: tuple[onnx.ModelProto, onnx.ModelProto], wo
         tmp_path, ("reduce_range = true", f'reduce_range = true\nfloat_layers = ["{second}"]')
     )
     plan = read_recipe(edited).recipe.quantization
-    images = list(np.random.Generator(np.random.PCG64(3)).integers(0, 256, (16, 48, 48, 3), dtype=np.uint8))
+    images = some_images()
     mixed = quantize(model, plan, images)
     with pytest.raises(LimitBroken, match="float convolutions"):
         check_islands(mixed)
-    check_islands(mixed, float_layers=1)
+    check_islands(mixed, float_layers=(second,))
 
 
 def test_unknown_float_layer(graphs: tuple[onnx.ModelProto, onnx.ModelProto], workbench: Any, tmp_path: Path) -> None:

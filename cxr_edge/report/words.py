@@ -1,0 +1,39 @@
+"""The words of the report: one file per language in `languages/`, all with the same keys."""
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from cxr_edge.types import Note
+
+Language = Literal["en", "es"]
+LANGUAGES: tuple[Language, ...] = ("en", "es")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """One language."""
+
+    language: Language
+    texts: dict[str, str]
+
+    def say(self, key: str, **values: Any) -> str:  # noqa: ANN401 - anything that has a text
+        """The text of a key with the values in their places."""
+        return self.texts[key].format(**values)
+
+    def label(self, name: str) -> str:
+        """A label in plain words; itself where no language has a word for it."""
+        return self.texts.get(f"label.{name}", name)
+
+    def note(self, note: Note) -> str:
+        """A note in plain words; its own English message where its code is not in the catalogue."""
+        return self.texts.get(f"note.{note.code}", note.message)
+
+
+@functools.cache
+def words_of(language: Language) -> Words:
+    """The catalogue of one language."""
+    text = (files("cxr_edge.report") / "languages" / f"{language}.json").read_text(encoding="utf-8")
+    return Words(language, json.loads(text))

@@ -1,0 +1,65 @@
+"""uvicorn's HTTP/1.1 connection, which by itself waits for ever: for a header, for a reader, in any number."""
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from cxr_edge.serve.settings import RETRY_SECONDS
+
+MOST_CONNECTIONS = 256
+HEADER_SECONDS = 10.0  # from the connection, or from the first byte of a further request, to the end of its header
+WRITE_SECONDS = 30.0  # in which a client takes nothing of its answer
+TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: %d\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    % RETRY_SECONDS
+)
+
+
+class BoundedConnection(H11Protocol):
+    """Ends connections that only wait."""
+
+    _reading: asyncio.TimerHandle | None = None
+    _writing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or turn it away."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.write(TOO_MANY)
+            transport.close()
+        else:
+            self._watch_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers."""
+        for timer in (self._reading, self._writing):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; a header that has begun has to end in time."""
+        super().data_received(data)
+        self._watch_header()
+
+    def pause_writing(self) -> None:
+        """The client does not read: wait a while."""
+        super().pause_writing()
+        if self._writing is None:
+            self._writing = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    def _watch_header(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request, whatever its type says
+        waits = cycle is None or cycle.response_complete
+        if waits and self._reading is None and not self.transport.is_closing():
+            self._reading = self.loop.call_later(HEADER_SECONDS, self.transport.abort)
+        elif not waits and self._reading is not None:
+            self._reading.cancel()
+            self._reading = None

@@ -1,0 +1,47 @@
+"""A progress bar with the time left, on standard error, on a terminal only."""
+
+import sys
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+class Bar:
+    """One line for the stage at work; finished stages stay above it."""
+
+    def __init__(self) -> None:
+        """Nothing is shown before the first stage."""
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+
+    def __enter__(self) -> Self:
+        """Start, where somebody watches."""
+        if sys.stderr is not None and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=Console(stderr=True))
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """Say how far a stage has come."""
+        if self._progress is None:
+            return
+        if stage != self._stage:
+            self._stage, self._task = stage, self._progress.add_task(stage, total=total)
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        if self._progress is not None:
+            self._progress.console.print(line, highlight=False, markup=False)

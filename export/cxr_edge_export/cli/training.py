@@ -1,0 +1,185 @@
+"""The commands that make and judge a Keras network: train, tune, evaluate, compare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxr_edge.errors import UsageError
+from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge_export.cli.app import app, write_out
+from cxr_edge_export.cli.progress import Bar
+
+if TYPE_CHECKING:
+    from cxr_edge_export.training.metrics_file import Metrics, SetFigures
+    from cxr_edge_export.training.run_folder import Row
+    from cxr_edge_export.training.train import TrainRequest
+
+DataOption = Annotated[Path, typer.Option(help="Folder of labelled images, one sub-folder per class.")]
+HeldBackOption = Annotated[Path | None, typer.Option(help="Folder or list of images held back; else drawn by patient.")]
+TestOption = Annotated[Path | None, typer.Option(help="The same for the test.")]
+BackendOption = Annotated[str | None, typer.Option(help="tensorflow, torch or jax; default: $KERAS_BACKEND.")]
+SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)]
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe.toml with [network] and [training].")]
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+
+
+@app.command("train")
+def train_command(  # noqa: PLR0913 - one parameter per option
+    recipe: RecipeArgument,
+    *,
+    data: DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the run.")],
+    validation: HeldBackOption = None,
+    test: TestOption = None,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+) -> None:
+    """Train a recipe's network. Killed at any moment, --resume goes on from the last finished epoch."""
+    from cxr_edge_export.training.train import train
+
+    sets = (validation, test)
+    with _Watcher() as watcher:
+        found = train(_request(recipe, data, sets, output, backend=backend, seed=seed, resume=resume), watcher)
+    write_out(f"{output}\n" + "".join(f"  {name}: {value}\n" for name, value in _lines(found)))
+
+
+@app.command("tune")
+def tune_command(  # noqa: PLR0913 - one parameter per option
+    recipe: RecipeArgument,
+    *,
+    space: Annotated[Path, typer.Option(help="TOML file: which keys of the recipe may be what, and how many trials.")],
+    data: DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the search; begun before, it goes on.")],
+    validation: HeldBackOption = None,
+    test: TestOption = None,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Search for better hyper-parameters, judged on validation images, and write the tuned recipe."""
+    from cxr_edge_export.training.tune import TUNED, TuneRequest, read_space, tune
+
+    base = _request(recipe, data, (validation, test), output, backend=backend, seed=seed, resume=False)
+    with _Watcher() as watcher:
+        rows = tune(TuneRequest(base=base, space=space), watcher)
+    monitor = read_space(space).monitor
+    for row in rows:
+        values = ", ".join(f"{path} = {value}" for path, value in row.values.items())
+        figure = "given up" if row.figure is None else f"{monitor} {row.figure:.4f}"
+        write_out(f"trial {row.number}: {figure}; {values}\n")
+    write_out(f"{output / TUNED}\n")
+
+
+@app.command("evaluate")
+def evaluate_command(  # noqa: PLR0913 - one parameter per option
+    run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
+    *,
+    data: DataOption,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder or list; default: the run's test images, else its validation images.")
+    ] = None,
+    operating_point: Annotated[str | None, typer.Option(help="Name in the recipe; default: the recipe's.")] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE.html", help="Write a self-contained HTML report.")
+    ] = None,
+    json_file: JsonOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Measure a trained network as cxr-edge evaluate measures a model file, before there is one."""
+    from cxr_edge.evaluate import report_to_html, report_to_json, report_to_text
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    for target in (report, json_file):
+        if target is not None:
+            refuse_existing(target, overwrite=overwrite)
+    request = JudgeRequest(run=run, data=data, images=images, operating_point=operating_point)
+    with Bar() as bar:
+        found = judge(request, bar.show)
+    if report is not None:
+        write_atomically(report, report_to_html(found), overwrite=overwrite)
+    if json_file is not None:
+        write_atomically(json_file, report_to_json(found), overwrite=overwrite)
+    write_out(report_to_text(found))
+
+
+@app.command("compare")
+def compare_command(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished training runs.")],
+    *,
+    json_file: JsonOption = None,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """One table over several runs: figures, parameters, seconds an epoch, and size and latency of model.onnx."""
+    from cxr_edge_export.training.compare import compare, to_json, to_table
+
+    if json_file is not None:
+        refuse_existing(json_file, overwrite=overwrite)
+    rows = compare(runs)
+    if json_file is not None:
+        write_atomically(json_file, to_json(rows), overwrite=overwrite)
+    lines = to_table(rows)
+    if not lines:
+        message = "there is no run to compare"
+        raise UsageError(message)
+    cells = [list(lines[0]), *(list(line.values()) for line in lines)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
+    for row in cells:
+        write_out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+def _request(  # noqa: PLR0913 - the options that train and tune share
+    recipe: Path,
+    data: Path,
+    sets: tuple[Path | None, Path | None],
+    output: Path,
+    *,
+    backend: str | None,
+    seed: int | None,
+    resume: bool,
+) -> "TrainRequest":
+    from cxr_edge_export.training.backend import backend_named
+    from cxr_edge_export.training.train import TrainRequest
+
+    return TrainRequest(
+        recipe=recipe,
+        data=data,
+        validation=sets[0],
+        test=sets[1],
+        output=output,
+        backend=None if backend is None else backend_named(backend),
+        seed=seed,
+        resume=resume,
+    )
+
+
+class _Watcher(Bar):
+    """The bar, and a line for each epoch."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.show(stage, done, total)
+
+    def epoch(self, row: "Row") -> None:
+        auc = "" if row.auc is None else f", AUC {row.auc:.4f}"
+        self.say(
+            f"stage {row.stage}, epoch {row.epoch}: loss {row.loss:.4f}, validation loss {row.validation_loss:.4f}, "
+            f"balanced accuracy {row.balanced_accuracy:.4f}{auc}"
+        )
+
+
+def _lines(found: "Metrics") -> list[tuple[str, str]]:
+    rows = [
+        ("epochs", f"{found.epochs}, seconds each {', '.join(f'{s:.1f}' for s in found.seconds_per_epoch)}"),
+        ("parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained"),
+        ("validation", _figures(found.validation)),
+    ]
+    return rows if found.test is None else [*rows, ("test", _figures(found.test))]
+
+
+def _figures(part: "SetFigures") -> str:
+    auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
+    return (
+        f"accuracy {part.accuracy:.4f}, balanced accuracy {part.balanced_accuracy:.4f}{auc} "
+        f"on {part.images} images of {part.patients} patients"
+    )

@@ -1,0 +1,153 @@
+"""Reading a recipe, strictly: an unknown key, an unknown value or a contradiction is refused."""
+
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.recipe.network import Flatten, NetworkPlan
+from cxr_edge_export.recipe.schema import Recipe
+from cxr_edge_export.recipe.training import TrainingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeFile:
+    """A recipe, the SHA-256 of its text, line endings as on Unix, and the text itself."""
+
+    recipe: Recipe
+    sha256: str
+    text: str
+
+
+def read_recipe(path: Path) -> RecipeFile:
+    """Read and check a recipe.
+
+    Raises:
+        UsageError: unreadable, not TOML, an unknown or missing key, an unknown value, a contradiction.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        message = f"the recipe {path} cannot be read: {error}"
+        raise UsageError(message) from None
+    recipe = parse_recipe(raw)
+    return RecipeFile(recipe=recipe, sha256=hashlib.sha256(text.encode()).hexdigest(), text=text)
+
+
+def parse_recipe(raw: dict[str, Any]) -> Recipe:
+    """A recipe from its parsed TOML.
+
+    Raises:
+        UsageError: as `read_recipe`.
+    """
+    filled = _folded(raw) | {
+        "training_data": {"sha256": None} | raw.get("training_data", {}),
+        "intended_use": {"age_years": None} | raw.get("intended_use", {}),
+    }
+    if isinstance(members := raw.get("members"), list):
+        filled["members"] = [_folded(member) if isinstance(member, dict) else member for member in members]
+    try:
+        recipe = msgspec.convert(filled, Recipe)
+    except msgspec.ValidationError as error:
+        message = f"the recipe is not valid: {error}"
+        raise UsageError(message) from None
+    _refuse_unknown(filled, msgspec.to_builtins(recipe), "$")
+    for fault in _contradictions(recipe):
+        message = f"the recipe contradicts itself: {fault}"
+        raise UsageError(message)
+    return recipe
+
+
+def _folded(table: dict[str, Any]) -> dict[str, Any]:
+    # folding is what this tool does; the recipe neither asks for it nor can refuse it
+    given = table.get("normalization")
+    return table | {"normalization": given | {"folded": True}} if isinstance(given, dict) else table
+
+
+def _refuse_unknown(raw: object, known: object, where: str) -> None:
+    # tables that are contract dataclasses: msgspec ignores unknown fields of those
+    if isinstance(raw, dict) and isinstance(known, dict):
+        for key, value in raw.items():
+            if key not in known:
+                message = f"the recipe holds an unknown key: {where}.{key}"
+                raise UsageError(message)
+            _refuse_unknown(value, known[key], f"{where}.{key}")
+    if isinstance(raw, list) and isinstance(known, list | tuple):
+        for index, (value, found) in enumerate(zip(raw, known, strict=True)):
+            _refuse_unknown(value, found, f"{where}[{index}]")
+
+
+def _contradictions(recipe: Recipe) -> Iterator[str]:
+    names = [rule.name for rule in recipe.operating_points]
+    yield from _member_faults(recipe)
+    if recipe.default_operating_point not in names:
+        yield f"default_operating_point {recipe.default_operating_point!r} is not among {names}"
+    yield from _rule_faults(recipe)
+    plan = recipe.quantization
+    if (plan.percentile is not None) != (plan.ranges == "percentile"):
+        yield 'quantization.percentile goes with ranges = "percentile" and with nothing else'
+    if not set(recipe.positive_labels) < set(recipe.labels):
+        yield f"positive_labels {recipe.positive_labels} are not a proper part of labels {recipe.labels}"
+    if {rule.label for rule in recipe.classes} != set(recipe.labels):
+        yield f"selection.classes speak of {sorted({r.label for r in recipe.classes})}; labels are {recipe.labels}"
+    if recipe.selection.views and (recipe.selection.metadata is None or recipe.selection.metadata.view is None):
+        yield "selection.views needs selection.metadata with a column for the view"
+    if (recipe.training is None) != (recipe.network is None):
+        yield "network and training go together"
+    if recipe.network is not None and recipe.training is not None:
+        yield from _training_contradictions(recipe, recipe.network, recipe.training)
+
+
+def _member_faults(recipe: Recipe) -> Iterator[str]:
+    tables = ("input", "resize", "normalization")
+    given = [name for name in tables if getattr(recipe, name) is not None]
+    if not recipe.members:
+        if missing := [name for name in tables if name not in given]:
+            yield f"without members it needs input, resize and normalization; {', '.join(missing)} missing"
+        return
+    given += [name for name in ("image_gate", "network", "training") if getattr(recipe, name) is not None]
+    if given:
+        yield f"with members it cannot have {', '.join(given)}"
+    for what, names in (
+        ("name", [member.name for member in recipe.members]),
+        ("input name", [member.input.name for member in recipe.members]),
+    ):
+        if len(set(names)) != len(names):
+            yield f"two members share their {what}: {', '.join(names)}"
+
+
+def _rule_faults(recipe: Recipe) -> Iterator[str]:
+    for rule in recipe.operating_points:
+        if (rule.value is None) != (rule.rule == "youden"):
+            needed = "needs a" if rule.value is None else "takes no"
+            yield f"operating point {rule.name}: rule {rule.rule} {needed} value"
+        elif rule.rule in ("fixed", "sensitivity") and (rule.value or 0) >= 1:
+            yield f"operating point {rule.name}: rule {rule.rule} needs a value below 1, not {rule.value}"
+
+
+def _training_contradictions(recipe: Recipe, network: NetworkPlan, training: TrainingPlan) -> Iterator[str]:
+    if network.backbone is None and not network.layers:
+        yield "network has neither a backbone nor layers"
+    if network.backbone is None and network.weights == "imagenet":
+        yield 'network.weights = "imagenet" needs a backbone'
+    if network.output == "sigmoid" and (len(recipe.labels) != 2 or recipe.positive_labels != recipe.labels[1:]):  # noqa: PLR2004 - of one unit
+        yield "network.output sigmoid needs two labels, of which the second is the positive one"
+    given = recipe.member.input
+    sides = {stage.side for stage in training.stages} - {None}
+    if sides - {given.height} and given.height != given.width:
+        yield "training.stages with a side of their own need a square input"
+    if sides - {given.height} and any(isinstance(layer, Flatten) for layer in network.layers):
+        yield "training.stages with a side of their own need a network without flatten"
+    if training.stages[-1].side not in (None, given.height):
+        yield f"the last of training.stages has side {training.stages[-1].side}; the input is {given.height}"
+    for stage in training.stages:
+        if stage.backbone_layers != "all" and network.backbone is None:
+            yield "training.stages.backbone_layers needs a backbone"
+        if stage.warmup_epochs >= stage.epochs:
+            yield f"a stage of {stage.epochs} epochs warms up for {stage.warmup_epochs}"

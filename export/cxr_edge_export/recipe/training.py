@@ -1,0 +1,168 @@
+"""How the network of a recipe is trained: on which images, in which stages, with which augmentation."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from cxr_edge.contract.image_gate import Name, Share
+from cxr_edge.contract.schema import Size
+from cxr_edge_export.recipe.tables import Count, Strict
+
+Amount = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, lt=1)]
+
+
+class ClassRule(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which files are of one class.
+
+    Attributes:
+        label: one of the recipe's labels; of `auxiliary.classes`, any.
+        folder: name of the sub-folder; default: the label.
+        name_contains: only files whose name holds this.
+    """
+
+    label: Name
+    folder: Name | None = None
+    name_contains: str = ""
+
+
+class Metadata(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A CSV beside the images that tells what names cannot: patient and projection.
+
+    Attributes:
+        csv: path, relative to the data folder.
+        file: name of the column that holds the file's name.
+        patient: of the column with the patient; None: the file's name tells.
+        view: of the column with the projection; None: there is none.
+    """
+
+    csv: Name
+    file: Name = "filename"
+    patient: Name | None = "patient"
+    view: Name | None = "view"
+
+
+class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which images of the data folder are used. Never the same bytes twice.
+
+    Attributes:
+        classes: where they lie; default: one sub-folder per label.
+        metadata: what a CSV tells about them; with it, images that it does not list are left out.
+        views: only images of these projections, by `metadata`.
+        per_patient: `all` images; `one` image of each patient; `one-per-class` where a patient has several classes.
+        validation: share of patients held back for validation, where no list is given.
+        test: share of patients held back for the test, where no list is given.
+        seed: of that draw, and of the one for `per_patient`.
+    """
+
+    classes: tuple[ClassRule, ...] = ()
+    metadata: Metadata | None = None
+    views: tuple[Name, ...] = ()
+    per_patient: Literal["all", "one", "one-per-class"] = "all"
+    validation: Annotated[float, Meta(gt=0, lt=0.5)] = 0.15
+    test: Annotated[float, Meta(ge=0, lt=0.5)] = 0.15
+    seed: int = 0
+
+
+class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is changed at random in every training image, each time anew; 0 or absent: nothing.
+
+    Attributes:
+        rotation: degrees, at most, either way.
+        zoom: at most, either way: 0.1 is 90 % to 110 %, each axis a little apart.
+        shift: share of height and width, at most, either way.
+        flip: left to right, every second image.
+        brightness: share of the gray range added or taken, at most.
+        contrast: at most, either way: 0.2 is 80 % to 120 % around the image's mean.
+        gamma: at most, either way, as a power of e.
+        noise: standard deviation in gray levels, at most.
+        blur: standard deviation in pixels, at most.
+        sharpen: weight of an unsharp mask, at most.
+        jpeg: lowest quality of a JPEG encoding in between, of every second image.
+        erase: share of the area of one rectangle set to gray, at most.
+        border: share of height and width, at most, cut off or set to one gray level at each side.
+    """
+
+    rotation: Annotated[float, Meta(ge=0, le=180)] = 0.0
+    zoom: Fraction = 0.0
+    shift: Fraction = 0.0
+    flip: bool = False
+    brightness: Share = 0.0
+    contrast: Fraction = 0.0
+    gamma: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    noise: Amount = 0.0
+    blur: Amount = 0.0
+    sharpen: Amount = 0.0
+    jpeg: Annotated[int, Meta(ge=1, le=95)] | None = None
+    erase: Fraction = 0.0
+    border: Annotated[float, Meta(ge=0, lt=0.4)] = 0.0
+
+
+class Stage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Some epochs with one setting; the next stage goes on with the weights, and a new optimizer.
+
+    Attributes:
+        epochs: at most; `early_stopping` may end the stage before.
+        batch: images per step.
+        learning_rate: at the start, after `warmup_epochs`.
+        schedule: `constant`, or `cosine` down to 0 at the last epoch.
+        warmup_epochs: the rate grows linearly up to `learning_rate` during them.
+        side: height and width of the images in this stage (progressive resizing); default: the recipe's.
+        backbone_layers: how many of the backbone's last layers are trained; `all`; 0: it stays as it is, its batch
+            normalization too.
+    """
+
+    epochs: Count
+    batch: Count
+    learning_rate: Annotated[float, Meta(gt=0)]
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: Annotated[int, Meta(ge=0)] = 0
+    side: Size | None = None
+    backbone_layers: Annotated[int, Meta(ge=0)] | Literal["all"] = "all"
+
+
+class EarlyStopping(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stage ends, and its best weights are taken, when nothing has improved for `patience` epochs."""
+
+    monitor: Literal["loss", "auc", "balanced_accuracy"] = "loss"
+    patience: Count
+
+
+class Auxiliary(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A second output, in training only, that learns finer classes from the same features."""
+
+    weight: Annotated[float, Meta(gt=0, le=10)]
+    classes: Annotated[tuple[ClassRule, ...], Meta(min_length=2)]
+
+
+class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the weights are found.
+
+    Attributes:
+        seed: of initial weights, order, augmentation and dropout.
+        optimizer: by Keras' name.
+        momentum: of `sgd`.
+        weight_decay: of `adamw` and `sgd`.
+        label_smoothing: of the cross-entropy.
+        balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
+            ones for ever; `class-weights` weighs the loss; `none`.
+        precision: `float32`, or computing in 16 bits with float32 weights, where the hardware gains by it.
+        averaging: decay of an exponential moving average of the weights, which is what is validated and saved.
+        early_stopping: None: every stage runs to its end, and the last weights are taken.
+        stages: one after the other.
+        augmentation: of the training images.
+        auxiliary: a second output, dropped after training.
+    """
+
+    seed: int = 0
+    optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
+    momentum: Fraction = 0.9
+    weight_decay: Amount = 0.0
+    label_smoothing: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
+    balance: Literal["none", "undersample", "undersample-once", "class-weights"] = "none"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    averaging: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    early_stopping: EarlyStopping | None = None
+    stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
+    augmentation: Augmentation = Augmentation()
+    auxiliary: Auxiliary | None = None

@@ -1,0 +1,135 @@
+"""Which images train, which validate, which test: no bytes twice, and no patient on two sides."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.dataset import LabelledImage, read_images, without
+from cxr_edge_export.recipe import Recipe, Selection
+from cxr_edge_export.recipe.training import Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Three sets that share neither a patient nor their bytes."""
+
+    training: tuple[LabelledImage, ...]
+    validation: tuple[LabelledImage, ...]
+    test: tuple[LabelledImage, ...]
+
+
+def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Path | None = None) -> Split:
+    """The images of a data folder as the recipe selects and splits them; the same seed, the same split.
+
+    Args:
+        recipe: its `selection`.
+        data: folder with the sub-folders of `selection.classes`.
+        validation: folder or list of images held back for validation; None: `selection.validation` of the patients.
+        test: folder or list of images held back for the test; None: `selection.test` of the patients.
+
+    Raises:
+        UsageError: a set is unusable, or a class has no image left to train on.
+    """
+    plan = recipe.selection
+    pool = _listed_in(plan, data, read_images(data, recipe.labels, classes=recipe.classes))
+    held = [
+        read_images(source, recipe.labels, classes=recipe.classes, root=data) if source is not None else None
+        for source in (validation, test)
+    ]
+    pool = without(pool, (image for images in held for image in images or ()))
+    pool = _fewer(_once(pool), plan)
+    drawn: list[tuple[LabelledImage, ...]] = []
+    for number, (given, share) in enumerate(zip(held, (plan.validation, plan.test), strict=True)):
+        drawn.append(_draw_patients(pool, share, plan.seed + number) if given is None else given)
+        pool = without(pool, drawn[-1])
+    split = Split(pool, without(drawn[0], drawn[1]), drawn[1])
+    for name, images in (("train", split.training), ("validate", split.validation)):
+        missing = [label for index, label in enumerate(recipe.labels) if all(i.label != index for i in images)]
+        if missing:
+            message = f"{data} leaves no image of {', '.join(missing)} to {name} on"
+            raise UsageError(message)
+    return split
+
+
+def _once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
+    """The first of identical files; files of several classes with the same bytes all go."""
+    labels: dict[str, set[int]] = {}
+    for image in images:
+        labels.setdefault(image.sha256, set()).add(image.label)
+    first = {image.sha256: image for image in reversed(images)}
+    return tuple(i for i in images if first[i.sha256] is i and len(labels[i.sha256]) == 1)
+
+
+def _fewer(images: Sequence[LabelledImage], plan: Selection) -> tuple[LabelledImage, ...]:
+    """One image per patient, or per patient and class, drawn by the seed."""
+    if plan.per_patient == "all":
+        return tuple(images)
+    order = np.random.Generator(np.random.PCG64(plan.seed)).permutation(len(images))
+    kept: dict[tuple[str, int], int] = {}
+    for index in order:
+        image = images[index]
+        kept.setdefault((image.patient, image.label if plan.per_patient == "one-per-class" else 0), int(index))
+    return tuple(images[index] for index in sorted(kept.values()))
+
+
+def _draw_patients(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[LabelledImage, ...]:
+    """All images of that share of the patients, of the patients of each class alike."""
+    if share == 0:
+        return ()
+    by_class: dict[int, list[str]] = {}
+    for patient, label in {image.patient: image.label for image in images}.items():
+        by_class.setdefault(label, []).append(patient)
+    drawn: set[str] = set()
+    generator = np.random.Generator(np.random.PCG64(seed))
+    for label in sorted(by_class):
+        patients = sorted(by_class[label])
+        count = max(1, round(share * len(patients)))
+        drawn.update(patients[index] for index in generator.permutation(len(patients))[:count])
+    return tuple(image for image in images if image.patient in drawn)
+
+
+def _listed_in(plan: Selection, data: Path, images: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
+    """With the CSV's patients, and of the wanted projections only."""
+    if plan.metadata is None:
+        return tuple(images)
+    rows = _metadata(data / plan.metadata.csv, plan.metadata)
+    kept = []
+    for image in images:
+        row = rows.get(image.path.name)
+        if row is None or (plan.views and row[1] not in plan.views):
+            continue
+        kept.append(replace(image, patient=row[0] or image.patient))
+    return tuple(kept)
+
+
+def _metadata(file: Path, names: Metadata) -> dict[str, tuple[str, str]]:
+    """File name -> (patient, view), each empty where there is no such column.
+
+    Raises:
+        UsageError: unreadable, a column is absent, or a file stands there twice with different values.
+    """
+    columns = [name for name in (names.file, names.patient, names.view) if name is not None]
+    rows: dict[str, tuple[str, str]] = {}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            absent = [name for name in columns if name not in (reader.fieldnames or ())]
+            if absent:
+                message = f"{file} has no column {', '.join(absent)}; it has {', '.join(reader.fieldnames or ())}"
+                raise UsageError(message)
+            for row in reader:
+                found = tuple(
+                    (row[name] or "").strip() if name is not None else "" for name in (names.patient, names.view)
+                )
+                name = Path(row[names.file] or "").name
+                if rows.setdefault(name, (found[0], found[1])) != found:
+                    message = f"{file}, line {reader.line_num}: a file is listed twice, with different values"
+                    raise UsageError(message)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"the metadata {file} cannot be read: {error}"
+        raise UsageError(message) from None
+    return rows

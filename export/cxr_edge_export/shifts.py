@@ -1,0 +1,212 @@
+"""What a model file does on images that differ from its training images: shifted on purpose, or by themselves."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+import cxr_edge
+from cxr_edge import metrics
+from cxr_edge.decode import decode
+from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
+from cxr_edge.files import refuse_existing
+from cxr_edge.types import Interval
+from cxr_edge_export import dataset
+from cxr_edge_export.corruptions import CORRUPTIONS
+from cxr_edge_export.dataset import LabelledImage, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from cxr_edge.contract import Contract
+
+UNCHANGED = "as they are"
+BORDER_PIXELS, FLAT = 4, 1.0  # an edge so wide with a smaller standard deviation, in gray levels, is a border
+FEWEST = 10  # images of each side; a part with fewer says nothing
+
+
+class Shift(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one set of images.
+
+    Attributes:
+        images: what was changed, or which part this is.
+        positives, negatives: how many.
+        auc: with 95 % bootstrap interval; None where one side is absent.
+        sensitivity, specificity: at the operating point, with 95 % Wilson intervals.
+        same_decision: share of images decided as the unchanged image is.
+    """
+
+    images: str
+    positives: int
+    negatives: int
+    auc: Interval | None
+    sensitivity: Interval | None
+    specificity: Interval | None
+    same_decision: float
+
+
+class Shifts(msgspec.Struct, frozen=True, kw_only=True):
+    """All figures of one model file.
+
+    Attributes:
+        model_sha256: of the file.
+        operating_point: its name; `threshold` its value.
+        data: description of the images; `data_sha256` of the set.
+        rows: the unchanged images first.
+    """
+
+    model_sha256: str
+    operating_point: str
+    threshold: float
+    data: str
+    data_sha256: str
+    rows: tuple[Shift, ...]
+
+    @property
+    def worst(self) -> Shift:
+        """The row whose lower figure, of sensitivity and specificity, is the lowest."""
+        return min(self.rows, key=_lower)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShiftRequest:
+    """What to measure.
+
+    Attributes:
+        model: a file made by `convert`, or a packaged model's name.
+        images: folder or list of labelled images that never trained the model.
+        data: folder that a list is relative to; None: its own folder.
+        operating_point: None: the model's default.
+        output: JSON file to write; None: none.
+        overwrite: whether it is replaced.
+    """
+
+    model: str
+    images: Path
+    data: Path | None
+    operating_point: str | None
+    output: Path | None
+    overwrite: bool
+
+
+def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) -> Shifts:
+    """Classify every image as it is and in each change of `corruptions`; the image gate is not asked.
+
+    Raises:
+        UsageError: the set is unusable, or no such operating point.
+        ModelError: the model cannot be used, or an image cannot be decoded.
+    """
+    if request.output is not None:
+        refuse_existing(request.output, overwrite=request.overwrite)
+    with cxr_edge.load(request.model, gate="off", operating_point=request.operating_point) as classifier:
+        contract = classifier.contract
+        images = dataset.read_images(request.images, contract.labels, root=request.data)
+        gray = [_decoded(image, contract) for image in images]
+        scores: dict[str, NDArray[np.float64]] = {}
+        for name, change in CORRUPTIONS.items():
+            scores[name] = np.array([classifier.classify(change(pixels)).score for pixels in gray])
+            progress("shifts", len(scores), len(CORRUPTIONS))
+        point, sha256 = classifier.operating_point, classifier.model.sha256
+    positive = np.array([contract.labels[image.label] in contract.positive_labels for image in images])
+    rows = [_row(name, positive, found, scores[UNCHANGED], point.threshold) for name, found in scores.items()]
+    for name, part in _parts(gray, positive):
+        plain = scores[UNCHANGED][part]
+        rows.append(_row(name, positive[part], plain, plain, point.threshold))
+    return Shifts(
+        model_sha256=sha256,
+        operating_point=point.name,
+        threshold=point.threshold,
+        data=f"{len(images)} images of {request.images.stem}",
+        data_sha256=dataset.set_sha256(images),
+        rows=tuple(rows),
+    )
+
+
+def to_table(found: Shifts) -> str:
+    """The figures as text."""
+    rows: list[tuple[str, ...]] = [("images", "n", "AUC", "sensitivity", "specificity", "decided as unchanged")]
+    for row in found.rows:
+        figures = ("" if f is None else f"{f.estimate:.3f} [{f.low:.3f}, {f.high:.3f}]"
+                   for f in (row.auc, row.sensitivity, row.specificity))  # fmt: skip
+        rows.append((row.images, f"{row.positives} + {row.negatives}", *figures, f"{row.same_decision:.3f}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    head = f"operating point {found.operating_point}, threshold {found.threshold:.4f}; {found.data}\n"
+    return head + "".join(f"{line}\n" for line in lines) + f"worst: {found.worst.images}\n"
+
+
+def read_shifts(path: Path) -> Shifts:
+    """What `measure_shifts` gave, from its JSON file.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Shifts)
+    except (OSError, msgspec.MsgspecError) as error:
+        message = f"{path} cannot be read: {error}"
+        raise UsageError(message) from None
+
+
+def _decoded(image: LabelledImage, contract: "Contract") -> "NDArray[np.uint8]":
+    try:
+        return decode(image.path.read_bytes(), contract.rendering).pixels
+    except CxrEdgeError as error:
+        message = f"an image (SHA-256 {image.sha256[:16]}) of the set cannot be used: {error}"
+        raise ModelError(message) from error
+
+
+def _row(
+    name: str,
+    positive: "NDArray[np.bool_]",
+    scores: "NDArray[np.float64]",
+    plain: "NDArray[np.float64]",
+    threshold: float,
+) -> Shift:
+    counts = metrics.count_at(threshold, positive, scores)
+    positives, negatives = int(positive.sum()), int((~positive).sum())
+    return Shift(
+        images=name,
+        positives=positives,
+        negatives=negatives,
+        auc=metrics.auc_interval(positive, scores),
+        sensitivity=metrics.share(counts.true_positive, positives),
+        specificity=metrics.share(counts.true_negative, negatives),
+        same_decision=float(((scores >= threshold) == (plain >= threshold)).mean()),
+    )
+
+
+def _parts(
+    gray: "Sequence[NDArray[np.uint8]]", positive: "NDArray[np.bool_]"
+) -> "Iterator[tuple[str, NDArray[np.bool_]]]":
+    """Parts of the images that differ by themselves, where both sides have enough images."""
+    means, spreads = np.array([p.mean() for p in gray]), np.array([p.std() for p in gray])
+    found: dict[str, NDArray[np.bool_]] = {}
+    for name, values in (("exposure", means), ("contrast", spreads)):
+        low, high = np.quantile(values, [1 / 3, 2 / 3])
+        found[f"the third of lowest {name}"] = values <= low
+        found[f"the third of highest {name}"] = values >= high
+    bordered = np.array([_has_border(pixels) for pixels in gray])
+    found |= {"those with a border": bordered, "those without a border": ~bordered}
+    squarish = np.array([pixels.shape[1] / pixels.shape[0] for pixels in gray])
+    if squarish.std() > 0:
+        found |= {
+            "the wider half": squarish >= np.median(squarish),
+            "the narrower half": squarish < np.median(squarish),
+        }
+    for name, part in found.items():
+        if min(int(positive[part].sum()), int((~positive[part]).sum())) >= FEWEST:
+            yield name, part
+
+
+def _has_border(pixels: "NDArray[np.uint8]") -> bool:
+    edges = (pixels[:BORDER_PIXELS], pixels[-BORDER_PIXELS:], pixels[:, :BORDER_PIXELS], pixels[:, -BORDER_PIXELS:])
+    return min(float(edge.std()) for edge in edges) < FLAT
+
+
+def _lower(row: Shift) -> float:
+    return min(figure.estimate for figure in (row.sensitivity, row.specificity) if figure is not None)

@@ -1,0 +1,71 @@
+"""Keras, imported once with the backend that was asked for, quietly, and made repeatable."""
+
+import os
+import sys
+from typing import Any, Literal, get_args
+
+from cxr_edge.errors import EnvironmentUnusable, UsageError
+
+Backend = Literal["tensorflow", "torch", "jax"]
+
+
+def keras_module(backend: Backend | None = None) -> Any:  # noqa: ANN401 - Keras has no types
+    """Keras on a backend.
+
+    Args:
+        backend: None: the one that is loaded already, else the environment's, else TensorFlow.
+
+    Raises:
+        UsageError: Keras runs on another backend already.
+        EnvironmentUnusable: the backend is not installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if backend is not None and "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = backend
+    try:
+        import keras
+    except ImportError as error:
+        message = f"Keras cannot use the backend {backend or 'tensorflow'}: {error}"
+        raise EnvironmentUnusable(message) from None
+    if backend is not None and keras.backend.backend() != backend:
+        message = f"Keras runs on {keras.backend.backend()} in this process; {backend} was asked for"
+        raise UsageError(message)
+    return keras
+
+
+def make_repeatable(seed: int) -> None:
+    """Seed everything that draws, and have the backend add in the same order every time."""
+    keras = keras_module()
+    keras.utils.set_random_seed(seed)
+    match keras.backend.backend():
+        case "tensorflow":
+            import tensorflow as tf
+
+            tf.config.experimental.enable_op_determinism()
+        case "torch":
+            import torch
+
+            torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        case _:
+            pass  # XLA on CPUs is
+
+
+def backend_named(name: str) -> Backend:
+    """A backend by its name.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    for known in get_args(Backend):
+        if known == name:
+            return known  # type: ignore[no-any-return]
+    message = f"unknown backend {name!r}; known: {', '.join(get_args(Backend))}"
+    raise UsageError(message)
+
+
+def describe_backend() -> str:
+    """Names and versions of Keras and of what it runs on, for records."""
+    keras = keras_module()
+    name = keras.backend.backend()
+    module = __import__(name)
+    return f"keras {keras.__version__} on {name} {module.__version__}"

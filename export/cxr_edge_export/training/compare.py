@@ -1,0 +1,134 @@
+"""One table over several training runs: how right, how large, how long."""
+
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from cxr_edge.engine import Engine
+from cxr_edge.errors import UsageError
+from cxr_edge.modelfile import read_model
+from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.stamp import load_onnx, read_contract
+from cxr_edge_export.training.metrics_file import Metrics
+from cxr_edge_export.training.run_folder import METRICS, RECIPE
+
+RUNS = 15  # of the INT8 file, after a warm-up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """One run's row.
+
+    Attributes:
+        name: of the run's folder.
+        model: name in its recipe.
+        images: of the set that the figures are of: the test images, or where there are none, validation images.
+        on: which of the two.
+        accuracy, balanced_accuracy, auc: on them, by Keras.
+        precision: of each label, in order; None where it was never given.
+        trainable_parameters: in the last stage; `parameters` in all.
+        seconds_per_epoch: median, of each stage.
+        int8_mb: size of the run's `model.onnx`, 10^6 bytes; None without one.
+        int8_ms: median inference time of one image, at the default number of threads; None without one.
+    """
+
+    name: str
+    model: str
+    on: str
+    images: int
+    accuracy: float
+    balanced_accuracy: float
+    auc: float | None
+    precision: dict[str, float | None]
+    parameters: int
+    trainable_parameters: int
+    seconds_per_epoch: tuple[float, ...]
+    int8_mb: float | None
+    int8_ms: float | None
+
+
+def compare(runs: list[Path]) -> list[Compared]:
+    """A row for each finished run.
+
+    Raises:
+        UsageError: a folder holds no finished run.
+        ModelError: a run's `model.onnx` cannot be used.
+    """
+    return [_row(run) for run in runs]
+
+
+def to_json(rows: list[Compared]) -> bytes:
+    """The rows as JSON."""
+    return msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n"
+
+
+def to_table(rows: list[Compared]) -> list[dict[str, str]]:
+    """The rows as text, by column."""
+    return [
+        {
+            "run": row.name,
+            "on": f"{row.images} {row.on}",
+            "accuracy": f"{row.accuracy:.3f}",
+            "balanced": f"{row.balanced_accuracy:.3f}",
+            "AUC": "" if row.auc is None else f"{row.auc:.3f}",
+            "precision": ", ".join(f"{k} {'-' if v is None else f'{v:.2f}'}" for k, v in row.precision.items()),
+            "trainable": f"{row.trainable_parameters:,}",
+            "s an epoch": ", ".join(f"{seconds:.1f}" for seconds in row.seconds_per_epoch),
+            "INT8 MB": "" if row.int8_mb is None else f"{row.int8_mb:.1f}",
+            "ms": "" if row.int8_ms is None else f"{row.int8_ms:.1f}",
+        }
+        for row in rows
+    ]
+
+
+def _row(run: Path) -> Compared:
+    try:
+        found = msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
+    except (OSError, msgspec.MsgspecError, json.JSONDecodeError) as error:
+        message = f"{run} holds no finished training run: {error}"
+        raise UsageError(message) from None
+    labels = read_recipe(run / RECIPE).recipe.labels
+    part, on = (found.validation, "validation") if found.test is None else (found.test, "test")
+    matrix = np.array(part.confusion)
+    given = matrix.sum(axis=0)
+    size, latency = _int8(run / "model.onnx")
+    return Compared(
+        name=run.resolve().name,
+        model=found.model,
+        on=on,
+        images=part.images,
+        accuracy=part.accuracy,
+        balanced_accuracy=part.balanced_accuracy,
+        auc=part.auc,
+        precision={label: float(matrix[i, i] / given[i]) if given[i] else None for i, label in enumerate(labels)},
+        parameters=found.parameters,
+        trainable_parameters=found.trainable_parameters,
+        seconds_per_epoch=found.seconds_per_epoch,
+        int8_mb=size,
+        int8_ms=latency,
+    )
+
+
+def _int8(file: Path) -> tuple[float | None, float | None]:
+    if not file.exists():
+        return None, None
+    content = read_model(file).content
+    contract = read_contract(load_onnx(content))
+    engine = Engine(content, provider="cpu")
+    tensors = {
+        member.input.name: np.zeros(
+            (1, member.input.height, member.input.width, member.input.channels), member.input.dtype
+        )
+        for member in contract.members
+    }
+    times = []
+    for _ in range(RUNS + 1):
+        started = time.perf_counter()
+        engine.run(tensors, (contract.outputs.probabilities,))
+        times.append((time.perf_counter() - started) * 1e3)
+    return len(content) / 1e6, statistics.median(times[1:])

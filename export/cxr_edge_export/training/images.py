@@ -1,0 +1,149 @@
+"""Radiographs in memory, prepared by the runtime's own road, and the batches of an epoch made of them."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_edge.contract import Member
+from cxr_edge.errors import UsageError
+from cxr_edge.processors import available_threads
+from cxr_edge_export.dataset import LabelledImage, tensors
+from cxr_edge_export.recipe import Augmentation, ClassRule, Recipe
+from cxr_edge_export.training.augment import augment
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOGETHER = 64  # images that one thread prepares before it reports
+EPOCH, IMAGE = 1, 2  # which kind of draw a generator is for
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """One set, ready for training.
+
+    Attributes:
+        gray: (N, rows, columns), uint8; float32 for kernels that give fractions. Channels are all equal.
+        labels: int64 (N,).
+        finer: int64 (N,), the auxiliary classes; None without any.
+    """
+
+    gray: "NDArray[Any]"
+    labels: "NDArray[np.int64]"
+    finer: "NDArray[np.int64] | None"
+
+
+def load_images(
+    images: Sequence[LabelledImage], recipe: Recipe, side: int | None, told: Callable[[int], None] = lambda _done: None
+) -> Images:
+    """Decode and resize, as the runtime would for a model of that input size.
+
+    Args:
+        images: of one set.
+        recipe: rendering, resize and classes.
+        side: height and width; None: the recipe's.
+        told: is told how many are done.
+
+    Raises:
+        ModelError: an image cannot be decoded.
+        UsageError: an image is of no auxiliary class.
+    """
+    member = member_of_size(recipe, side)
+    parts = [images[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
+    gray: list[NDArray[Any]] = []
+    with ThreadPoolExecutor(available_threads()) as threads:
+        for part in threads.map(lambda some: _gray(some, recipe, member), parts):
+            gray.append(part)
+            told(sum(map(len, gray)))
+    return Images(
+        gray=np.concatenate(gray),
+        labels=np.array([image.label for image in images], np.int64),
+        finer=_finer(images, recipe),
+    )
+
+
+def member_of_size(recipe: Recipe, side: int | None) -> Member:
+    """The recipe's member, for images of another size."""
+    member = recipe.member
+    if side is None:
+        return member
+    return replace(member, input=replace(member.input, height=side, width=side))
+
+
+def normalized(gray: "NDArray[Any]", member: Member) -> "NDArray[np.float32]":
+    """What the network sees: float32 (N, rows, columns, channels), as the contract's normalization says."""
+    mean, scale = (np.asarray(v, np.float32) for v in (member.normalization.mean, member.normalization.scale))
+    return (gray[..., np.newaxis].astype(np.float32) - mean) / scale
+
+
+def epoch_order(images: Images, balance: str, seed: int, epoch: int) -> "NDArray[np.int64]":
+    """Indices of the images of one epoch in their order, a function of seed and epoch alone.
+
+    Args:
+        images: of the training set.
+        balance: of the recipe; `undersample` draws as many images of each class as the rarest has.
+        seed: of the recipe.
+        epoch: counted over all stages.
+    """
+    generator = _generator(seed, EPOCH, 0 if balance == "undersample-once" else epoch)
+    order = generator.permutation(images.labels.size)
+    if balance.startswith("undersample"):
+        counts = np.bincount(images.labels)
+        taken = [order[images.labels[order] == label][: counts.min()] for label in range(counts.size)]
+        order = _generator(seed, EPOCH, epoch).permutation(np.concatenate(taken))
+    return order
+
+
+def class_weights(labels: "NDArray[np.int64]") -> "NDArray[np.float32]":
+    """Weight of each class, such that all weigh the same in sum and an image weighs 1 on average."""
+    counts = np.bincount(labels)
+    return (labels.size / (counts.size * counts)).astype(np.float32)
+
+
+def augmented(
+    images: Images, indices: "NDArray[np.int64]", plan: Augmentation, seed: int, epoch: int
+) -> "NDArray[Any]":
+    """Gray images (n, rows, columns) of these indices, each changed by its own draw for this epoch."""
+    if plan == Augmentation():
+        return images.gray[indices]
+    return np.stack([augment(images.gray[i], plan, _generator(seed, IMAGE, epoch, int(i))) for i in indices])
+
+
+def batches(order: "NDArray[np.int64]", size: int) -> Iterator["NDArray[np.int64]"]:
+    """Parts of an epoch's order, all of one size: a smaller last one would unsettle batch normalization."""
+    for number in range(steps(order.size, size)):
+        yield order[number * size : (number + 1) * size]
+
+
+def steps(images: int, size: int) -> int:
+    """How many batches an epoch has."""
+    return max(1, math.floor(images / size))
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers)))
+
+
+def _gray(images: Sequence[LabelledImage], recipe: Recipe, member: Member) -> "NDArray[Any]":
+    return np.concatenate([batch[..., 0] for batch in tensors(images, recipe.rendering, member)])
+
+
+def _finer(images: Sequence[LabelledImage], recipe: Recipe) -> "NDArray[np.int64] | None":
+    auxiliary = recipe.training.auxiliary if recipe.training is not None else None
+    if auxiliary is None:
+        return None
+    names = list(dict.fromkeys(rule.label for rule in auxiliary.classes))
+    return np.array([names.index(_rule_of(image, auxiliary.classes).label) for image in images], np.int64)
+
+
+def _rule_of(image: LabelledImage, rules: Sequence[ClassRule]) -> ClassRule:
+    folders = {parent.name for parent in image.path.parents}
+    for rule in rules:
+        if (rule.folder or rule.label) in folders and rule.name_contains in image.path.name:
+            return rule
+    message = f"an image in the folder {image.path.parent.name!r} is of none of training.auxiliary.classes"
+    raise UsageError(message)

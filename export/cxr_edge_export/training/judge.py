@@ -1,0 +1,116 @@
+"""What `cxr-edge evaluate` reports, for a trained Keras network that is no model file yet."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_edge.decide import calibrate, read_at
+from cxr_edge.errors import UsageError
+from cxr_edge.evaluate import Case, Collected, Report, Setting, Subject, evaluate
+from cxr_edge.types import ModelIdentity, OperatingPoint
+from cxr_edge_export import dataset, onnx_float, operating_points, parity
+from cxr_edge_export.dataset import LabelledImage, Progress
+from cxr_edge_export.keras_model import SourceModel, load_model
+from cxr_edge_export.recipe import Recipe, read_recipe
+from cxr_edge_export.training.run_folder import MODEL, RECIPE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRequest:
+    """What to evaluate.
+
+    Attributes:
+        run: folder of a finished training run.
+        data: folder of labelled images that the run's lists are relative to.
+        images: folder or list to evaluate on; None: the run's test images, or where it has none, its validation images.
+        operating_point: name in the recipe; None: its default.
+    """
+
+    run: Path
+    data: Path
+    images: Path | None
+    operating_point: str | None
+
+
+def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report:
+    """Evaluate a run's network; its operating points are chosen, by the recipe's rules, on its validation images.
+
+    Raises:
+        UsageError: no finished run, no such operating point, or a set is unusable.
+        ModelError: the network cannot be read, or an image cannot be decoded.
+    """
+    recipe = _recipe(request.run)
+    source = load_model(request.run / MODEL)
+    validation = _read(request.run / "validation.txt", recipe, request.data)
+    test = request.run / "test.txt"
+    chosen = request.images or (test if test.exists() else request.run / "validation.txt")
+    images = _read(chosen, recipe, request.data)
+    points = _points(recipe, validation, _scores(source, recipe, validation, progress))
+    name = request.operating_point or recipe.default_operating_point
+    point = next((point for point in points if point.name == name), None)
+    if point is None:
+        message = f"the recipe has no operating point {name!r}; it has {', '.join(p.name for p in points)}"
+        raise UsageError(message)
+    probabilities = _scores(source, recipe, images, progress)
+    cases = tuple(_case(image, row, recipe, point) for image, row in zip(images, probabilities, strict=True))
+    subject = Subject(
+        model=ModelIdentity(name=recipe.model.name, version=recipe.model.version, sha256=source.sha256),
+        execution_provider=source.framework,
+        labels=recipe.labels,
+        positive_labels=recipe.positive_labels,
+        operating_points=points,
+        operating_point=point,
+        statement=recipe.intended_use.statement,
+    )
+    setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=request.data)
+    return evaluate(subject, Collected(cases, ()), setting)
+
+
+def _recipe(run: Path) -> Recipe:
+    if not (run / MODEL).exists():
+        message = f"{run} holds no finished training run (no {MODEL})"
+        raise UsageError(message)
+    return read_recipe(run / RECIPE).recipe
+
+
+def _read(source: Path, recipe: Recipe, data: Path) -> tuple[LabelledImage, ...]:
+    return dataset.read_images(source, recipe.labels, classes=recipe.classes, root=data)
+
+
+def _scores(
+    source: SourceModel, recipe: Recipe, images: tuple[LabelledImage, ...], progress: Progress
+) -> "NDArray[np.float64]":
+    """Calibrated probabilities, float64 (N, labels)."""
+    parts, done = [], 0
+    for batch in dataset.tensors(images, recipe.rendering, recipe.member):
+        parts.append(onnx_float.keras_probabilities(source, batch, recipe.member))
+        done += len(batch)
+        progress("evaluating", done, len(images))
+    return calibrate(np.concatenate(parts).astype(np.float64), recipe.temperature)
+
+
+def _points(
+    recipe: Recipe, images: tuple[LabelledImage, ...], probabilities: "NDArray[np.float64]"
+) -> tuple[OperatingPoint, ...]:
+    scores = parity.scores(probabilities.astype(np.float32), recipe.labels, recipe.positive_labels).positive
+    positive = np.array([recipe.labels[image.label] in recipe.positive_labels for image in images], np.bool_)
+    rules = recipe.operating_points
+    return tuple(operating_points.choose(rule, positive, (scores, scores), recipe.data.validation) for rule in rules)
+
+
+def _case(image: LabelledImage, row: "NDArray[np.float64]", recipe: Recipe, point: OperatingPoint) -> Case:
+    verdict = read_at(point, dict(zip(recipe.labels, row.tolist(), strict=True)), recipe.positive_labels)
+    return Case(
+        path=str(image.path),
+        content_sha256=image.sha256,
+        patient=image.patient,
+        label=recipe.labels[image.label],
+        given=verdict.label,
+        score=verdict.score,
+        gate="unknown",
+    )

@@ -1,0 +1,54 @@
+"""What came out of a training run: `metrics.json`."""
+
+import msgspec
+
+
+class SetFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the trained network reaches on one set, by Keras.
+
+    Attributes:
+        images: how many, of so many `patients`.
+        sha256: of the set.
+        cross_entropy: mean of -log p of the true label.
+        accuracy: share of images whose most probable label is the true one.
+        balanced_accuracy: mean of the labels' recalls.
+        auc: of the summed probability of the positive labels; None where one side is absent.
+        confusion: counts, rows are the truth, columns the most probable label.
+    """
+
+    images: int
+    patients: int
+    sha256: str
+    cross_entropy: float
+    accuracy: float
+    balanced_accuracy: float
+    auc: float | None
+    confusion: tuple[tuple[int, ...], ...]
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out of a run: `metrics.json`.
+
+    Attributes:
+        model: name in the recipe.
+        seed: of the run.
+        software: versions of Keras and its backend.
+        training_images: how many.
+        epochs: run in all stages.
+        seconds_per_epoch: median, of each stage.
+        parameters: of the deployed network.
+        trainable_parameters: of them, in the last stage.
+        validation: figures on the validation images.
+        test: on the test images; None where there are none.
+    """
+
+    model: str
+    seed: int
+    software: str
+    training_images: int
+    epochs: int
+    seconds_per_epoch: tuple[float, ...]
+    parameters: int
+    trainable_parameters: int
+    validation: SetFigures
+    test: SetFigures | None

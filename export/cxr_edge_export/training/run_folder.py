@@ -1,0 +1,214 @@
+"""The folder of one training run: what it was begun with, its checkpoint, and what came out of it."""
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from cxr_edge.errors import ModelError, OutputError, UsageError
+from cxr_edge.files import atomic_writer, write_atomically
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = list[NDArray[Any]]
+
+RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
+    "recipe.toml",
+    "run.json",
+    "history.json",
+    "metrics.json",
+    "curves.png",
+    "model.keras",
+)
+CHECKPOINT: Final = "checkpoint.npz"
+
+
+class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes two runs the same run.
+
+    Attributes:
+        recipe_sha256: of its text.
+        seed: of everything that is drawn.
+        training_sha256: of the set of training images; `validation_sha256`, `test_sha256` likewise.
+        software: versions of Keras and of its backend.
+    """
+
+    recipe_sha256: str
+    seed: int
+    training_sha256: str
+    validation_sha256: str
+    test_sha256: str
+    software: str
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One epoch: `loss` of the training images, with augmentation; everything else of the validation images.
+
+    `auc` is None where the recipe's positive labels leave no two sides among them.
+    """
+
+    stage: int
+    epoch: int
+    side: int
+    learning_rate: float
+    loss: float
+    validation_loss: float
+    accuracy: float
+    balanced_accuracy: float
+    auc: float | None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far a run has come: `epoch` of `stage` is the next one; both count from 0.
+
+    Attributes:
+        rows: of all epochs so far.
+        seconds: that each took.
+        best: figure of the best epoch of this stage, where early stopping watches.
+        waited: epochs since then.
+    """
+
+    stage: Annotated[int, Meta(ge=0)] = 0
+    epoch: Annotated[int, Meta(ge=0)] = 0
+    rows: tuple[Row, ...] = ()
+    seconds: tuple[float, ...] = ()
+    best: float | None = None
+    waited: Annotated[int, Meta(ge=0)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything needed to go on as if nothing had happened.
+
+    Attributes:
+        state: how far.
+        model: the network's state.
+        optimizer: its state; empty at the start of a stage.
+        best: the network's state at the best epoch; empty where early stopping does not watch.
+    """
+
+    state: State
+    model: "Arrays"
+    optimizer: "Arrays"
+    best: "Arrays"
+
+
+class RunFolder:
+    """One run's files."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` need not exist yet."""
+        self.path = path
+
+    def begin(self, beginning: Beginning, recipe_text: str, *, resume: bool) -> Checkpoint | None:
+        """Make the folder, or find the checkpoint of a run that was begun alike.
+
+        Raises:
+            OutputError: the folder holds a run already and `resume` is not asked for, or cannot be written.
+            UsageError: the run in it was begun otherwise, or is done.
+        """
+        record = self.path / RUN
+        if record.exists():
+            if not resume:
+                message = f"{self.path} holds a run already; --resume goes on with it"
+                raise OutputError(message)
+            self._compare(beginning)
+            if (self.path / METRICS).exists():
+                message = f"the run in {self.path} is done"
+                raise UsageError(message)
+            return self.checkpoint()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"cannot make the folder {self.path}: {error.strerror}"
+            raise OutputError(message) from None
+        if any(self.path.iterdir()):
+            message = f"{self.path} is not empty, and holds no run"
+            raise OutputError(message)
+        write_atomically(self.path / RECIPE, recipe_text.encode(), overwrite=False)
+        write_atomically(record, _pretty(beginning), overwrite=False)
+        return None
+
+    def checkpoint(self) -> Checkpoint | None:
+        """What `save` wrote last; None before the end of the first epoch.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        file = self.path / CHECKPOINT
+        if not file.exists():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                groups: dict[str, Arrays] = {"model": [], "optimizer": [], "best": []}
+                for name in stored.files:
+                    group = name.partition("/")[0]
+                    if group in groups:
+                        groups[group].append(stored[name])
+                state = msgspec.json.decode(stored["state"].tobytes(), type=State)
+        except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
+            message = f"the checkpoint {file} cannot be read: {error}"
+            raise ModelError(message) from None
+        return Checkpoint(state, groups["model"], groups["optimizer"], groups["best"])
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the checkpoint, whole or not at all; then the history.
+
+        Raises:
+            OutputError: the disk is full, or the folder cannot be written.
+        """
+        arrays: dict[str, NDArray[Any]] = {"state": np.frombuffer(msgspec.json.encode(checkpoint.state), np.uint8)}
+        for group in ("model", "optimizer", "best"):
+            arrays |= {f"{group}/{n:05}": value for n, value in enumerate(getattr(checkpoint, group))}
+        temporary = self.path / f".{CHECKPOINT}.part"  # a fixed name: what a kill left goes with the next writing
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        with atomic_writer(self.path / CHECKPOINT, overwrite=True, temporary=temporary) as stream:
+            np.savez(stream, **arrays)  # type: ignore[arg-type] # its stub knows only one keyword
+        self.write(HISTORY, _pretty(checkpoint.state.rows))
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write or replace one of the folder's files.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_atomically(self.path / name, content, overwrite=True)
+
+    def write_model(self, model: Any) -> None:  # noqa: ANN401 - a keras.Model
+        """Write `model.keras`, whole or not at all."""
+        temporary = self.path / ".part.keras"  # Keras goes by the suffix
+        model.save(temporary)
+        self.write(MODEL, temporary.read_bytes())
+        temporary.unlink()
+
+    def finish(self, metrics: object) -> None:
+        """Write the figures: the run is done, and its checkpoint (several times the model's size) is not needed.
+
+        Raises:
+            OutputError: the figures cannot be written.
+        """
+        self.write(METRICS, _pretty(metrics))
+        with contextlib.suppress(OSError):
+            (self.path / CHECKPOINT).unlink()
+
+    def _compare(self, beginning: Beginning) -> None:
+        file = self.path / RUN
+        try:
+            before = msgspec.json.decode(file.read_bytes(), type=Beginning)
+        except (OSError, msgspec.MsgspecError) as error:
+            message = f"{file} cannot be read: {error}"
+            raise UsageError(message) from None
+        fields = [name for name in Beginning.__struct_fields__ if getattr(before, name) != getattr(beginning, name)]
+        if fields:
+            message = f"the run in {self.path} was begun with another {', '.join(fields)}; it cannot be gone on with"
+            raise UsageError(message)
+
+
+def _pretty(value: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"

@@ -1,0 +1,147 @@
+"""One training run from a recipe and a folder of labelled images: begun, gone on with, finished."""
+
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.dataset import LabelledImage, set_sha256
+from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
+from cxr_edge_export.selection import Split, select
+from cxr_edge_export.training import images as data
+from cxr_edge_export.training.backend import Backend, describe_backend, keras_module, make_repeatable
+from cxr_edge_export.training.curves import draw_curves
+from cxr_edge_export.training.metrics_file import Metrics, SetFigures
+from cxr_edge_export.training.network import Built, deployed
+from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
+from cxr_edge_export.training.trainer import Told, Training, set_figures, train_stages
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOGETHER = 32  # images
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """What to train.
+
+    Attributes:
+        recipe: TOML file with `network` and `training`.
+        data: folder of labelled images.
+        validation: folder or list of images held back; None: drawn by the recipe.
+        test: the same for the test.
+        output: folder of the run; it must not exist, or be empty, or hold a run that is to be gone on with.
+        backend: of Keras; None: the environment's, else TensorFlow.
+        seed: None: the recipe's.
+        resume: go on with the run in `output`.
+        weights_folder: what a file of weights is relative to; None: the recipe's own folder.
+    """
+
+    recipe: Path
+    data: Path
+    validation: Path | None
+    test: Path | None
+    output: Path
+    backend: Backend | None
+    seed: int | None
+    resume: bool
+    weights_folder: Path | None = None
+
+
+def train(request: TrainRequest, told: Told) -> Metrics:
+    """Train, or go on training, and write the model, its history, learning curves and figures.
+
+    Raises:
+        UsageError: the recipe or a set is unusable, or the folder holds another run.
+        ModelError: weights or a checkpoint cannot be read.
+        EnvironmentUnusable: a backend or ImageNet weights are not to be had.
+        OutputError: the folder holds a run already, or cannot be written.
+    """
+    file = read_recipe(request.recipe)
+    plan = file.recipe.training
+    if plan is None:
+        message = f"the recipe {request.recipe} has no [network] and [training]: its network was trained elsewhere"
+        raise UsageError(message)
+    keras_module(request.backend)
+    seed = plan.seed if request.seed is None else request.seed
+    make_repeatable(seed)
+    split = select(file.recipe, request.data, request.validation, request.test)
+    run = RunFolder(request.output)
+    checkpoint = run.begin(_beginning(file, split, seed), file.text, resume=request.resume)
+    _write_split(run, request.data, split)
+    folder = request.weights_folder or request.recipe.resolve().parent
+    training = Training(file.recipe, folder, split, seed, run, told)
+    built, state = train_stages(training, checkpoint)
+    return _finish(training, built, state)
+
+
+def _beginning(file: RecipeFile, split: Split, seed: int) -> Beginning:
+    return Beginning(
+        recipe_sha256=file.sha256,
+        seed=seed,
+        training_sha256=set_sha256(split.training),
+        validation_sha256=set_sha256(split.validation),
+        test_sha256=set_sha256(split.test),
+        software=describe_backend(),
+    )
+
+
+def _write_split(run: RunFolder, root: Path, split: Split) -> None:
+    """Lists of the three sets, relative to the data folder where they lie in it: what `--validation` takes."""
+    for name, images in (("training", split.training), ("validation", split.validation), ("test", split.test)):
+        if images:
+            lines = "".join(f"{_relative(image.path, root)}\n" for image in images)
+            run.write(f"{name}.txt", lines.encode())
+
+
+def _relative(path: Path, root: Path) -> str:
+    resolved, base = path.resolve(), root.resolve()
+    return (resolved.relative_to(base) if resolved.is_relative_to(base) else resolved).as_posix()
+
+
+def _finish(training: Training, built: Built, state: State) -> Metrics:
+    model = deployed(built.model)
+    training.run.write_model(model)
+    if state.rows:
+        training.run.write(CURVES, draw_curves(training.recipe.model.name, state.rows))
+    found = _metrics(training, model, state)
+    training.run.finish(found)
+    return found
+
+
+def _metrics(training: Training, model: Any, state: State) -> Metrics:  # noqa: ANN401 - a keras.Model
+    split, stages = training.split, sorted({row.stage for row in state.rows})
+    seconds = [
+        [s for s, row in zip(state.seconds, state.rows, strict=True) if row.stage == number] for number in stages
+    ]
+    return Metrics(
+        model=training.recipe.model.name,
+        seed=training.seed,
+        software=describe_backend(),
+        training_images=len(split.training),
+        epochs=len(state.rows),
+        seconds_per_epoch=tuple(round(statistics.median(some), 3) for some in seconds),
+        parameters=int(model.count_params()),
+        trainable_parameters=sum(int(np.prod(v.shape)) for v in model.trainable_variables),
+        validation=_figures(training.recipe, model, split.validation),
+        test=_figures(training.recipe, model, split.test) if split.test else None,
+    )
+
+
+def _figures(recipe: Recipe, model: Any, images: tuple[LabelledImage, ...]) -> SetFigures:  # noqa: ANN401 - as above
+    loaded = data.load_images(images, recipe, None)
+    found: list[NDArray[np.float64]] = []
+    for start in range(0, len(images), TOGETHER):
+        inputs = data.normalized(loaded.gray[start : start + TOGETHER], recipe.member)
+        part = np.asarray(model.predict_on_batch(inputs), np.float64)
+        found.append(np.concatenate([1 - part, part], axis=1) if part.shape[1] == 1 else part)
+    return SetFigures(
+        images=len(images),
+        patients=len({image.patient for image in images}),
+        sha256=set_sha256(images),
+        **set_figures(np.concatenate(found), loaded.labels, recipe),
+    )

@@ -1,0 +1,171 @@
+"""A network while one stage trains it: its optimizer, a step, its averaged weights, and all of its state as arrays."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cxr_edge_export.recipe import Recipe, Stage, TrainingPlan
+from cxr_edge_export.training.backend import keras_module
+from cxr_edge_export.training.network import build
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = list[NDArray[Any]]
+
+PREDICTED_TOGETHER = 64  # images
+
+
+class Trainee:
+    """One stage's network. `cached`: the backbone stays as it is, and what is trained takes its feature maps."""
+
+    def __init__(self, recipe: Recipe, folder: Path, number: int, steps: int, seed: int, *, cached: bool) -> None:
+        """Build it with weights drawn from `seed` and the stage's `number`; `steps` batches make an epoch."""
+        keras = keras_module()
+        self._plan = _training(recipe)
+        stage = self._plan.stages[number]
+        keras.utils.set_random_seed(seed * 1000 + number)  # the same, whichever stages ran in this process before
+        keras.mixed_precision.set_global_policy(_policy(self._plan.precision))
+        try:
+            self.built = build(recipe, folder, stage.side)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        self.built.train_last(stage.backbone_layers)
+        self._taught = self.built.head if cached else self.built.model
+        self._sigmoid = recipe.network is not None and recipe.network.output == "sigmoid"
+        self._widths = [output.shape[-1] for output in self._taught.outputs]
+        self.optimizer = _optimizer(self._plan, stage, steps)
+        self._taught.compile(
+            optimizer=self.optimizer,
+            loss=self._losses(),
+            loss_weights=[1.0] if self._plan.auxiliary is None else [1.0, self._plan.auxiliary.weight],
+            jit_compile=False,
+        )
+        self.optimizer.build(self._taught.trainable_variables)
+
+    def begin_epoch(self) -> None:
+        """Forget the losses of the epoch before."""
+        self._taught.reset_metrics()
+
+    def step(
+        self, inputs: "NDArray[np.float32]", truth: "Sequence[NDArray[np.int64]]", weights: "NDArray[np.float32] | None"
+    ) -> float:
+        """One step of the optimizer; the mean loss of this epoch so far.
+
+        Args:
+            inputs: (n, rows, columns, channels), normalized; feature maps where the backbone is cached.
+            truth: one int64 (n,) for each output.
+            weights: float32 (n,), of the images; None: all the same.
+        """
+        targets = [self._targets(labels, width) for labels, width in zip(truth, self._widths, strict=True)]
+        weighed = None if weights is None else [weights] * len(targets)
+        logs = self._taught.train_on_batch(inputs, targets, sample_weight=weighed, return_dict=True)
+        return float(logs["loss"])
+
+    def predict(self, inputs: "NDArray[np.float32]") -> "NDArray[np.float64]":
+        """Probabilities float64 (n, labels) of the weights as they are; a sigmoid p becomes (1 - p, p)."""
+        found = self._taught.predict_on_batch(inputs)
+        first = np.asarray(found[0] if isinstance(found, list | tuple) else found, np.float64)
+        return np.concatenate([1 - first, first], axis=1) if self._sigmoid else first
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights in the place of the last ones, where the recipe asks for an average."""
+        if self._plan.averaging is None:
+            yield
+            return
+        variables = self._taught.trainable_variables
+        last = _values(variables)
+        self.optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            _assign(variables, last)
+
+    def weights(self) -> "Arrays":
+        """All of the network's state, random seeds included."""
+        return _values(self.built.model.variables)
+
+    def take_weights(self, values: "Arrays") -> None:
+        """Set what `weights` gave."""
+        _assign(self.built.model.variables, values)
+
+    def optimizer_state(self) -> "Arrays":
+        """Moments, averages and the number of steps."""
+        return _values(self.optimizer.variables)
+
+    def take_optimizer_state(self, values: "Arrays") -> None:
+        """Set what `optimizer_state` gave."""
+        _assign(self.optimizer.variables, values)
+
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return float(keras_module().ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    def _losses(self) -> list[Any]:
+        losses, smoothing = keras_module().losses, self._plan.label_smoothing
+        first = losses.BinaryCrossentropy if self._sigmoid else losses.CategoricalCrossentropy
+        others = [losses.CategoricalCrossentropy(label_smoothing=smoothing) for _ in self._widths[1:]]
+        return [first(label_smoothing=smoothing), *others]
+
+    def _targets(self, labels: "NDArray[np.int64]", width: int) -> "NDArray[np.float32]":
+        if width == 1:
+            return labels[:, np.newaxis].astype(np.float32)
+        return np.eye(width, dtype=np.float32)[labels]
+
+
+def _training(recipe: Recipe) -> TrainingPlan:
+    if recipe.training is None:
+        raise AssertionError  # the command refuses such a recipe before
+    return recipe.training
+
+
+def _policy(precision: str) -> str:
+    return "float32" if precision == "float32" else f"mixed_{precision}"
+
+
+def _optimizer(plan: TrainingPlan, stage: Stage, steps: int) -> Any:  # noqa: ANN401 - a keras.Optimizer
+    optimizers = keras_module().optimizers
+    options: dict[str, Any] = {"learning_rate": _schedule(stage, steps)}
+    if plan.averaging is not None:
+        options |= {"use_ema": True, "ema_momentum": plan.averaging, "ema_overwrite_frequency": None}
+    if plan.weight_decay:
+        options["weight_decay"] = plan.weight_decay
+    makers = {
+        "adam": optimizers.Adam,
+        "adamw": optimizers.AdamW,
+        "nadam": optimizers.Nadam,
+        "rmsprop": optimizers.RMSprop,
+        "sgd": optimizers.SGD,
+    }
+    if plan.optimizer == "sgd":
+        options["momentum"] = plan.momentum
+    return makers[plan.optimizer](**options)
+
+
+def _schedule(stage: Stage, steps: int) -> Any:  # noqa: ANN401 - a number or a keras LearningRateSchedule
+    schedules = keras_module().optimizers.schedules
+    warmup = stage.warmup_epochs * steps
+    if stage.schedule == "cosine":
+        return schedules.CosineDecay(
+            initial_learning_rate=0.0 if warmup else stage.learning_rate,
+            decay_steps=max(1, stage.epochs * steps - warmup),
+            warmup_target=stage.learning_rate if warmup else None,
+            warmup_steps=warmup,
+        )
+    if warmup:
+        return schedules.PolynomialDecay(stage.learning_rate / warmup, warmup, stage.learning_rate)
+    return stage.learning_rate
+
+
+def _values(variables: Sequence[Any]) -> "Arrays":
+    convert = keras_module().ops.convert_to_numpy
+    return [np.array(convert(variable)) for variable in variables]
+
+
+def _assign(variables: Sequence[Any], values: "Arrays") -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,144 @@
+"""Which images train: by class rule, by projection, by patient; and that no patient stands on two sides."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
+
+from recipes import recipe_of
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.recipe import Recipe
+from cxr_edge_export.selection import select
+
+KINDS = {
+    "labels": ["NORMAL", "BACTERIAL", "VIRAL"],
+    "positive_labels": ["BACTERIAL", "VIRAL"],
+    "selection": {
+        "classes": [
+            {"label": "NORMAL"},
+            {"label": "BACTERIAL", "folder": "PNEUMONIA", "name_contains": "_bacteria_"},
+            {"label": "VIRAL", "folder": "PNEUMONIA", "name_contains": "_virus_"},
+        ]
+    },
+}
+
+
+def put(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4), level, np.uint8)).save(path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Sixty patients of two kinds, some with several images."""
+    for n in range(30):
+        put(tmp_path / "NORMAL" / f"IM-{n:04d}-0001.png", n)
+        kind = "bacteria" if n % 3 else "virus"
+        for copy in (1, 2):
+            put(tmp_path / "PNEUMONIA" / f"person{n}_{kind}_{copy}.png", 30 + 2 * n + copy)
+    return tmp_path
+
+
+def recipe(**changes: Any) -> Recipe:
+    return recipe_of(**changes)
+
+
+def test_no_patient_on_two_sides_and_the_same_split_again(data: Path) -> None:
+    split = select(recipe(), data)
+    sides = [{image.patient for image in part} for part in (split.training, split.validation, split.test)]
+    assert all(sides)
+    assert not sides[0] & (sides[1] | sides[2])
+    assert not sides[1] & sides[2]
+    assert sum(map(len, (split.training, split.validation, split.test))) == 90
+    assert select(recipe(), data) == split
+    assert select(recipe(selection={"seed": 1}), data) != split
+
+
+def test_every_class_is_held_back_alike(data: Path) -> None:
+    split = select(recipe(selection={"validation": 0.2, "test": 0.2}), data)
+    for part in (split.validation, split.test):
+        patients = {image.patient: image.label for image in part}
+        assert abs(Counter(patients.values())[0] - Counter(patients.values())[1]) <= 1
+
+
+def test_classes_by_a_part_of_the_name(data: Path) -> None:
+    split = select(recipe(**KINDS), data)
+    everything = (*split.training, *split.validation, *split.test)
+    assert Counter(image.label for image in everything) == {0: 30, 1: 40, 2: 20}
+    for image in everything:
+        assert ("_bacteria_" in image.path.name, "_virus_" in image.path.name) == (image.label == 1, image.label == 2)
+
+
+def test_a_file_of_no_class_is_left_out_of_a_folder_and_refused_in_a_list(data: Path) -> None:
+    put(data / "PNEUMONIA" / "person99_fungus_1.png", 250)
+    split = select(recipe(**KINDS), data)
+    everything = (*split.training, *split.validation, *split.test)
+    assert all(image.patient != "person99_fungus_1.png" for image in everything)
+    listing = data / "list.txt"
+    listing.write_text("PNEUMONIA/person99_fungus_1.png\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="no class"):
+        select(recipe(**KINDS), data, validation=listing)
+
+
+def test_a_given_list_is_held_back_whole(data: Path) -> None:
+    listing = data / "list.txt"
+    listing.write_text("NORMAL/IM-0003-0001.png\nPNEUMONIA/person4_bacteria_1.png\n", encoding="utf-8")
+    split = select(recipe(selection={"test": 0.0}), data, validation=listing)
+    assert [image.path.name for image in split.validation] == ["IM-0003-0001.png", "person4_bacteria_1.png"]
+    assert split.test == ()
+    assert not {"IM-0003", "person4"} & {image.patient for image in split.training}
+
+
+def test_one_image_of_each_patient(data: Path) -> None:
+    split = select(recipe(selection={"per_patient": "one"}), data)
+    patients = [image.patient for image in (*split.training, *split.validation, *split.test)]
+    assert len(patients) == len(set(patients)) == 60
+
+
+def test_identical_files_count_once_and_contradictory_ones_not_at_all(data: Path) -> None:
+    put(data / "NORMAL" / "IM-0900-0001.png", 3)  # the bytes of IM-0003
+    put(data / "PNEUMONIA" / "person900_virus_1.png", 5)  # the bytes of a normal image
+    split = select(recipe(), data)
+    names = {image.path.name for image in (*split.training, *split.validation, *split.test)}
+    assert not names & {"IM-0900-0001.png", "person900_virus_1.png", "IM-0005-0001.png"}
+    assert len(names) == 89
+
+
+def test_projections_are_kept_apart(data: Path) -> None:
+    views = {f"IM-{n:04d}-0001.png": "PA" if n % 2 else "AP" for n in range(30)}
+    views |= {f"person{n}_{'bacteria' if n % 3 else 'virus'}_1.png": "PA" for n in range(20)}
+    rows = "".join(f"{name},{view},P{number}\n" for number, (name, view) in enumerate(views.items()))
+    (data / "metadata.csv").write_text("filename,view,patient\n" + rows, encoding="utf-8")
+    plan = {"metadata": {"csv": "metadata.csv"}, "views": ["PA"]}
+    split = select(recipe(selection=plan), data)
+    names = {image.path.name for image in (*split.training, *split.validation, *split.test)}
+    assert names == {name for name, view in views.items() if view == "PA"}
+    assert all(image.patient.startswith("P") for image in split.training)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("filename,patient\n", "no column view"),
+        ("filename,view,patient\na.png,PA,1\na.png,AP,1\n", "line 3: a file is listed twice"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_csv_that_does_not_tell_is_refused(data: Path, text: str | None, words: str) -> None:
+    if text is not None:
+        (data / "metadata.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=words):
+        select(recipe(selection={"metadata": {"csv": "metadata.csv"}, "views": ["PA"]}), data)
+
+
+def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
+    for n in range(8):
+        put(tmp_path / "NORMAL" / f"IM-{n:04d}-0001.png", n)
+    with pytest.raises(UsageError, match="no image of PNEUMONIA to train on"):
+        select(recipe(), tmp_path)

@@ -1,0 +1,91 @@
+"""What a model does on shifted images, and the card that says so."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.phantom import chest_phantom
+from cxr_edge_export.card import write_card
+from cxr_edge_export.corruptions import CORRUPTIONS
+from cxr_edge_export.shifts import UNCHANGED, ShiftRequest, Shifts, measure_shifts, read_shifts, to_table
+
+PHANTOM = chest_phantom(150, 130, seed=4)
+
+
+def request(model: Path, images: Path, output: Path | None = None) -> ShiftRequest:
+    return ShiftRequest(
+        model=str(model), images=images, data=None, operating_point="youden", output=output, overwrite=False
+    )
+
+
+@pytest.fixture(scope="module")
+def found(converted: Path, workbench: Any) -> Shifts:
+    """Of the tiny network on its validation phantoms."""
+    return measure_shifts(request(converted, workbench.validation))
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_a_change_gives_an_image_and_repeats_itself(name: str) -> None:
+    before = PHANTOM.copy()
+    changed = CORRUPTIONS[name](PHANTOM)
+    assert changed.dtype == np.uint8
+    assert changed.ndim == 2
+    assert np.array_equal(changed, CORRUPTIONS[name](PHANTOM))
+    assert np.array_equal(PHANTOM, before)
+    same = changed.shape == PHANTOM.shape and np.array_equal(changed, PHANTOM)
+    assert same == (name == UNCHANGED)
+
+
+def test_every_row_is_measured(found: Shifts, workbench: Any) -> None:
+    rows = {row.images: row for row in found.rows}
+    assert set(rows) >= set(CORRUPTIONS)
+    assert rows[UNCHANGED].same_decision == 1
+    assert all(row.positives == row.negatives == 20 for name, row in rows.items() if name in CORRUPTIONS)
+    assert any(row.same_decision < 1 for row in found.rows), "a network that tells bright from dark must notice"
+    lower = [min(r.sensitivity.estimate, r.specificity.estimate) for r in found.rows if r.sensitivity and r.specificity]
+    assert found.worst.sensitivity is not None
+    assert found.worst.specificity is not None
+    assert min(found.worst.sensitivity.estimate, found.worst.specificity.estimate) == min(lower)
+    assert found.worst.images in to_table(found).splitlines()[-1]
+    assert workbench.validation.stem in found.data
+
+
+def test_the_unchanged_images_give_what_the_contract_says(found: Shifts, converted: Path) -> None:
+    import cxr_edge
+
+    with cxr_edge.load(converted, operating_point="youden", gate="off") as classifier:
+        point = classifier.operating_point
+    plain = found.rows[0]
+    assert plain.sensitivity is not None
+    assert plain.specificity is not None
+    assert plain.sensitivity.estimate == pytest.approx(point.sensitivity.estimate)
+    assert plain.specificity.estimate == pytest.approx(point.specificity.estimate)
+
+
+def test_the_card_shows_them_and_those_of_no_other_file(found: Shifts, converted: Path, tmp_path: Path) -> None:
+    stored = tmp_path / "shifts.json"
+    stored.write_bytes(msgspec.json.encode(found))
+    assert read_shifts(stored) == found
+    write_card(converted, tmp_path / "CARD.md", overwrite=False, shifts=stored)
+    text = (tmp_path / "CARD.md").read_text(encoding="utf-8")
+    assert "## Shifted images" in text
+    assert all(f"| {row.images} |" in text for row in found.rows)
+    stored.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, model_sha256="0" * 64)))
+    with pytest.raises(UsageError, match="another file"):
+        write_card(converted, tmp_path / "other.md", overwrite=False, shifts=stored)
+    stored.write_text("{}", encoding="utf-8")
+    with pytest.raises(UsageError, match="cannot be read"):
+        write_card(converted, tmp_path / "other.md", overwrite=False, shifts=stored)
+
+
+def test_an_existing_output_is_refused_before_the_work(converted: Path, workbench: Any, tmp_path: Path) -> None:
+    output = tmp_path / "shifts.json"
+    output.write_text("mine", encoding="utf-8")
+    with pytest.raises(OutputError, match="exists already"):
+        measure_shifts(request(converted, workbench.validation, output))

@@ -1,0 +1,324 @@
+"""Training on phantoms: it learns, repeats itself, and goes on after being killed as if nothing had happened."""
+
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import tomlkit
+from PIL import Image
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+from recipes import LAYERS, raw_recipe
+
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge_export.training.metrics_file import Metrics
+from cxr_edge_export.training.run_folder import Row
+from cxr_edge_export.training.train import TrainRequest, train
+
+STAGES: list[dict[str, Any]] = [
+    {"epochs": 4, "batch": 8, "learning_rate": 0.01, "side": 32},
+    {"epochs": 10, "batch": 8, "learning_rate": 0.01, "schedule": "cosine", "warmup_epochs": 1},
+]
+TRAINING: dict[str, Any] = {
+    "optimizer": "adamw",
+    "weight_decay": 0.001,
+    "averaging": 0.8,
+    "stages": STAGES,
+    "augmentation": {"rotation": 6.0, "shift": 0.05, "contrast": 0.1},
+}
+
+
+class Watching:
+    """Counts steps and epochs, and stops the training when asked to, as Ctrl-C would."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        """Never stop, or at this call."""
+        self.rows: list[Row] = []
+        self.calls = 0
+        self._stop_after = stop_after
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """One moment at which Ctrl-C may come."""
+        assert stage
+        assert 0 < done <= total
+        self.calls += 1
+        if self.calls == self._stop_after:
+            raise KeyboardInterrupt
+
+    def epoch(self, row: Row) -> None:
+        """Another one, after the checkpoint."""
+        self.rows.append(row)
+        self.progress("epoch", 1, 1)
+
+
+@pytest.fixture(scope="module")
+def data(workbench: Any) -> Path:
+    """Eighty phantoms."""
+    folder: Path = workbench.calibration
+    return folder
+
+
+def recipe_file(folder: Path, **changes: Any) -> Path:
+    given = {"network": {"layers": LAYERS}, "training": TRAINING, "selection": {"validation": 0.25, "test": 0.2}}
+    path = folder / "recipe.toml"
+    path.write_text(tomlkit.dumps(raw_recipe(**(given | changes))), encoding="utf-8")
+    return path
+
+
+def request(recipe: Path, data: Path, output: Path, *, resume: bool = False, **changes: Any) -> TrainRequest:
+    given: dict[str, Any] = {"validation": None, "test": None, "backend": None, "seed": None}
+    return TrainRequest(recipe=recipe, data=data, output=output, resume=resume, **(given | changes))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, Metrics, Watching]:
+    """A run that nothing disturbed: its folder, figures, and what its watcher saw. Read only."""
+    folder = tmp_path_factory.mktemp("run")
+    watching = Watching()
+    found = train(request(recipe_file(folder), data, folder / "run"), watching)
+    return folder / "run", found, watching
+
+
+def test_it_learns(finished: tuple[Path, Metrics, Watching], keras: Any) -> None:
+    run, found, watching = finished
+    assert found.validation.balanced_accuracy > 0.8
+    assert found.test is not None
+    assert found.epochs == len(watching.rows) == 14
+    assert msgspec.json.decode((run / "history.json").read_bytes(), type=list[Row]) == watching.rows
+    assert [row.side for row in watching.rows] == [32] * 4 + [48] * 10
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    assert model.count_params() == found.parameters > found.trainable_parameters
+    assert model.input_shape == (None, 48, 48, 3)
+    with Image.open(run / "curves.png") as curves:
+        assert curves.size[0] > 500
+    names = {path.name for path in run.iterdir()}
+    files = {"recipe.toml", "run.json", "history.json", "metrics.json", "curves.png", "model.keras"}
+    assert names == files | {"training.txt", "validation.txt", "test.txt"}
+
+
+def test_the_saved_model_is_the_one_that_was_measured(
+    finished: tuple[Path, Metrics, Watching], keras: Any, data: Path
+) -> None:
+    run, found, _ = finished
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    right = []
+    for line in (run / "validation.txt").read_text(encoding="utf-8").splitlines():
+        gray = np.asarray(Image.open(data / line).resize((48, 48), Image.Resampling.BILINEAR), np.float32)
+        pixels = (gray[..., None] - np.array([103.939, 116.779, 123.68], np.float32)) / np.float32(64)
+        right.append((model(pixels[None]).numpy().argmax() == 1) == line.startswith("PNEUMONIA"))
+    assert np.mean(right) == pytest.approx(found.validation.accuracy)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.45, 0.8, 1.0])
+def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], share: float
+) -> None:
+    run, _, watching = finished
+    recipe = recipe_file(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe, data, tmp_path / "run"), Watching(stop_after=max(1, round(share * watching.calls))))
+    train(request(recipe, data, tmp_path / "run", resume=True), Watching())
+    assert (tmp_path / "run" / "history.json").read_bytes() == (run / "history.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_at_random_it_goes_on_as_if_nothing_had_happened(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
+) -> None:
+    recipe, run = recipe_file(tmp_path), tmp_path / "run"
+    command = [sys.executable, "-m", "cxr_edge_export", "train", str(recipe), "--data", str(data), "-o", str(run)]
+    wait = random.Random(1)  # noqa: S311 - when to kill, no secret
+    for _ in range(40):
+        resume = ["--resume"] if (run / "run.json").exists() else []
+        process = subprocess.Popen([*command, *resume], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            output, _ = process.communicate(timeout=wait.uniform(6, 14))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            continue
+        assert process.returncode == 0, output
+        break
+    assert (run / "history.json").read_bytes() == (finished[0] / "history.json").read_bytes()
+
+
+def test_what_a_folder_holds_is_not_overwritten(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
+) -> None:
+    recipe = recipe_file(tmp_path)
+    with pytest.raises(OutputError, match="holds a run already"):
+        train(request(recipe, data, finished[0]), Watching())
+    with pytest.raises(UsageError, match="is done"):
+        train(request(recipe, data, finished[0], resume=True), Watching())
+    with pytest.raises(OutputError, match="is not empty, and holds no run"):
+        train(request(recipe, data, tmp_path), Watching())
+
+
+def test_another_run_is_not_gone_on_with(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), data, run), Watching(stop_after=9))
+    with pytest.raises(UsageError, match="another seed"):
+        train(request(recipe_file(tmp_path), data, run, resume=True, seed=7), Watching())
+    with pytest.raises(UsageError, match="another recipe_sha256"):
+        changed = recipe_file(tmp_path, training=TRAINING | {"optimizer": "adam"})
+        train(request(changed, data, run, resume=True), Watching())
+
+
+def test_seeds_differ(tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]) -> None:
+    found = train(request(recipe_file(tmp_path), data, tmp_path / "run", seed=5), Watching())
+    assert found.validation.cross_entropy != finished[1].validation.cross_entropy
+
+
+def test_early_stopping_takes_the_best_weights(tmp_path: Path, data: Path) -> None:
+    # far too high a rate: after a good start everything gets worse
+    stage = {"epochs": 12, "batch": 8, "learning_rate": 0.2}
+    plan = {"optimizer": "sgd", "early_stopping": {"patience": 2}, "stages": [stage]}
+    watching = Watching()
+    found = train(request(recipe_file(tmp_path, training=plan), data, tmp_path / "run"), watching)
+    best = min(range(len(watching.rows)), key=lambda index: watching.rows[index].validation_loss)
+    assert len(watching.rows) == min(12, best + 3)
+    assert found.validation.cross_entropy == pytest.approx(watching.rows[best].validation_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("balance", ["none", "undersample", "undersample-once", "class-weights"])
+def test_sigmoid_and_every_balance(tmp_path: Path, data: Path, balance: str) -> None:
+    plan = {"balance": balance, "stages": [{"epochs": 2, "batch": 8, "learning_rate": 0.01}]}
+    network = {"layers": LAYERS, "output": "sigmoid"}
+    found = train(request(recipe_file(tmp_path, training=plan, network=network), data, tmp_path / "run"), Watching())
+    assert 0 <= found.validation.balanced_accuracy <= 1
+
+
+def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any) -> None:
+    finer = {"weight": 0.5, "classes": [{"label": "healthy", "folder": "NORMAL"}, {"label": "PNEUMONIA"}]}
+    plan = {"auxiliary": finer, "stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
+    train(request(recipe_file(tmp_path, training=plan), data, tmp_path / "run"), Watching())
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert [output.name for output in model.outputs]
+    assert model.output_shape == (None, 2)
+    assert "auxiliary" not in {layer.name for layer in model.layers}
+
+
+def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path, data: Path, keras: Any) -> None:
+    network = {"backbone": "MobileNetV2", "layers": [{"kind": "global-average-pool"}]}
+    stages = [{"epochs": 2, "batch": 8, "learning_rate": 0.01, "backbone_layers": layers} for layers in (0, 3)]
+    models = []
+    for count, augmentation in ((1, {}), (1, {"flip": True}), (2, {})):
+        plan = {"stages": stages[:count], "augmentation": augmentation}
+        run = tmp_path / f"run-{count}-{len(augmentation)}"
+        found = train(request(recipe_file(tmp_path, training=plan, network=network), data, run), Watching())
+        models.append((keras.saving.load_model(run / "model.keras", compile=False), found))
+    untrained = [weight.numpy() for weight in models[0][0].layers[1].weights]
+    for model, _ in models[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(model.layers[1].get_weights(), untrained, strict=True))
+    assert models[0][1].trainable_parameters == 1280 * 2 + 2
+    assert models[2][1].trainable_parameters > models[0][1].trainable_parameters
+
+
+def test_a_recipe_without_training_says_so(tmp_path: Path, data: Path, workbench: Any) -> None:
+    with pytest.raises(UsageError, match="trained elsewhere"):
+        train(request(workbench.recipe, data, tmp_path / "run"), Watching())
+
+
+def test_evaluate_reports_what_training_measured(finished: tuple[Path, Metrics, Watching], data: Path) -> None:
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    run, found, _ = finished
+    report = judge(JudgeRequest(run=run, data=data, images=None, operating_point="standard"))
+    assert found.test is not None
+    assert report.data.images == found.test.images
+    assert report.images.accuracy is not None
+    assert report.images.accuracy.estimate == pytest.approx(found.test.accuracy)
+    assert report.images.auc is not None
+    assert report.images.auc.estimate == pytest.approx(found.test.auc)
+    with pytest.raises(UsageError, match="no operating point 'best'"):
+        judge(JudgeRequest(run=run, data=data, images=None, operating_point="best"))
+    with pytest.raises(UsageError, match="no finished training run"):
+        judge(JudgeRequest(run=data, data=data, images=None, operating_point=None))
+
+
+def test_compare_puts_runs_side_by_side(
+    finished: tuple[Path, Metrics, Watching], tmp_path: Path, converted: Path
+) -> None:
+    from cxr_edge_export.training.compare import compare, to_table
+
+    run, found, _ = finished
+    copy = tmp_path / "with-int8"
+    shutil.copytree(run, copy)
+    shutil.copyfile(converted, copy / "model.onnx")
+    rows = compare([run, copy])
+    assert found.test is not None
+    assert rows[0].accuracy == rows[1].accuracy == found.test.accuracy
+    assert rows[0].trainable_parameters == found.trainable_parameters
+    assert rows[0].int8_mb is None
+    assert rows[1].int8_mb == pytest.approx(converted.stat().st_size / 1e6)
+    assert (rows[1].int8_ms or 0) > 0
+    assert [line["run"] for line in to_table(rows)] == ["run", "with-int8"]
+    with pytest.raises(UsageError, match="no finished training run"):
+        compare([tmp_path])
+
+
+SPACE = """
+trials = 3
+monitor = "auc"
+
+[[parameters]]
+path = "training.stages.0.learning_rate"
+low = 1e-3
+high = 1e-1
+log = true
+
+[[parameters]]
+path = "network.layers.0.filters"
+choices = [4, 8]
+"""
+
+
+def test_tuning_is_bounded_goes_on_and_writes_a_recipe(tmp_path: Path, data: Path) -> None:
+    from cxr_edge_export.recipe import read_recipe
+    from cxr_edge_export.training.tune import TuneRequest, tune
+
+    plan = {"stages": [{"epochs": 2, "batch": 8, "learning_rate": 0.01}]}
+    recipe, space = recipe_file(tmp_path, training=plan), tmp_path / "space.toml"
+    recipe.write_text("# kept\n" + recipe.read_text(encoding="utf-8"), encoding="utf-8")
+    space.write_text(SPACE, encoding="utf-8")
+    tuning = TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space)
+    with pytest.raises(KeyboardInterrupt):
+        tune(tuning, Watching(stop_after=40))
+    rows = tune(tuning, Watching())
+    assert len(rows) == 3
+    best = max((row for row in rows if row.figure is not None), key=lambda row: row.figure or 0)
+    tuned = read_recipe(tmp_path / "search" / "recipe.toml")
+    assert tuned.text.startswith("# kept\n")
+    assert tuned.recipe.training is not None
+    assert tuned.recipe.training.stages[0].learning_rate == best.values["training.stages.0.learning_rate"]
+    with pytest.raises(OutputError, match="exists already"):
+        tune(tuning, Watching())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("network.layers.0.filters", "network.layers.9.filters", "no key network.layers.9.filters"),
+        ("network.layers.0.filters", "network.layers.0.filter", "no key network.layers.0.filter"),
+        ("choices = [4, 8]", "choices = []", "needs choices, or low below high"),
+        ("low = 1e-3", "low = 0.0", "above 0 with log"),
+        ("choices = [4, 8]", 'choices = ["many"]', "not valid"),
+        ("trials = 3", "trails = 3", "trails"),
+    ],
+)
+def test_a_space_that_fits_no_recipe_is_refused(tmp_path: Path, data: Path, old: str, new: str, words: str) -> None:
+    from cxr_edge_export.training.tune import TuneRequest, tune
+
+    space = tmp_path / "space.toml"
+    space.write_text(SPACE.replace(old, new), encoding="utf-8")
+    base = request(recipe_file(tmp_path), data, tmp_path / "search")
+    with pytest.raises(UsageError, match=words):
+        tune(TuneRequest(base=base, space=space), Watching())
