@@ -18,15 +18,16 @@ from watch_witness import RESULT, read_csv
 from watched import Scene, environment
 
 from cxr_edge.watch.arrival import end_of_content
+from cxr_edge.watch.belonging import MARK_NAME
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.lock import LOCK_NAME
 
 Row = dict[str, Any]
 STAYS_IN_OUTBOX: Final = re.compile(
-    r"[0-9a-f]{64}\.json|results-\d{4}-\d\d-\d\d\.csv|study-[0-9a-f]{32}\.json|\.cxr-edge-watch\.lock"
+    r"[0-9a-f]{64}\.json|results-\d{4}-\d\d-\d\d\.csv|study-[0-9a-f]{32}\.json|\.cxr-edge-watch\.(lock|id)"
 )
 STAYS_IN_STATE: Final = re.compile(
-    r"salt|ledger\.sqlite|health\.json|inbox\.json|folder-[0-9a-f]{16}\.json|\.cxr-edge-watch\.lock"
+    r"salt|ledger\.sqlite|(health|inbox|belongs)\.json|folder-[0-9a-f]{16}\.json|\.cxr-edge-watch\.lock"
 )
 DECIDED_BY: Final = ("label", "probabilities", "score", "positive", "operating_point", "rendering", "model")
 CONFLICT: Final = "sop_instance_uid_conflict"
@@ -217,7 +218,7 @@ class Verdict:
                 if not pattern.fullmatch(path.relative_to(folder).as_posix()):
                     yield f"{folder.name} holds {path.name}"
         for path in self._scene.inbox.rglob(f"{OWN}*"):
-            if path.name != LOCK_NAME:
+            if path.name not in (LOCK_NAME, MARK_NAME):
                 yield f"inbox holds {path.name}"
         for root in self._targets():
             for path in root.rglob(".*"):

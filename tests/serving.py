@@ -109,6 +109,26 @@ def form(*files: File) -> bytes:
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
+# a decoder that takes its time, and says that it has begun
+SLOW = """
+import sys, time
+from cxr_edge.classifier import Classifier
+genuine = Classifier.classify_many
+def slow(self, images, **options):
+    sys.stderr.write("begun\\n")
+    time.sleep(SECONDS)
+    return genuine(self, images, **options)
+Classifier.classify_many = slow
+from cxr_edge.cli import main
+main()
+"""
+
+
+def slow_server(seconds: float) -> str:
+    """A script for `Server` that takes so long for each image."""
+    return SLOW.replace("SECONDS", str(seconds))
+
+
 class Server:
     """`cxr-edge serve` as a process."""
 

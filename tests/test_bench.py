@@ -193,6 +193,18 @@ def test_what_cannot_be(
     assert words in capsys.readouterr().err
 
 
+def test_what_was_measured_is_not_lost_with_one_output(
+    pair: Path, phantom: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "speed.html"
+    common = ["bench", phantom, "--model", str(pair), "--rounds", "1", "--threads", "1", "--batch", "2"]
+    assert run([*common, "--json", str(tmp_path / f"{'j' * 300}.json"), "--plot", str(page)]) == 6
+    captured = capsys.readouterr()
+    assert "inference" in captured.out
+    assert captured.err.count("cannot write") == 1
+    assert page.read_bytes().startswith(b"<!doctype html>")
+
+
 def test_float_model_is_asked_for_and_missing(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alone = tmp_path / "model.onnx"
     alone.write_bytes(pair.read_bytes())
@@ -280,6 +292,14 @@ def test_charts_are_to_scale(pair: Path, phantom: str) -> None:
             if isinstance(shape, Rectangle):
                 assert shape.x + shape.width <= drawing.width
     assert any(isinstance(shape, Label) and "INT8" in shape.text for shape in latency.shapes)
+
+
+@pytest.mark.parametrize(("rounds", "names"), [(1, "p50"), (20, "p50 / p95"), (100, "p50 / p95 / p99")])
+def test_the_chart_names_what_it_shows(pair: Path, phantom: str, rounds: int, names: str) -> None:
+    latency, _ = charts(_report(pair, phantom, rounds=rounds))
+    assert latency.title.endswith(f": {names} in ms")
+    bars = [shape for shape in latency.shapes if isinstance(shape, Label) and shape.anchor == "end"]
+    assert {shape.text.count("/") for shape in bars} == {names.count("/")}
 
 
 def test_png_is_drawn(pair: Path, phantom: str) -> None:

@@ -69,6 +69,27 @@ def test_frame_split_into_fragments() -> None:
     )
 
 
+@pytest.mark.parametrize("transfer_syntax", sorted(LOSSLESS_ENCODERS))
+@pytest.mark.parametrize("fragments", [1, 3])
+def test_a_cut_sequence_delimitation_item_is_truncated(transfer_syntax: str, fragments: int) -> None:
+    """Whoever copies a file slowly shows it without its last bytes for a while, all of the image in it."""
+    from pydicom.encaps import encapsulate
+
+    samples = gradient()
+    frame = LOSSLESS_ENCODERS[transfer_syntax](samples)
+    dataset = compressed(samples, transfer_syntax, frame)
+    dataset.PixelData = encapsulate([frame], fragments_per_frame=fragments)
+    whole = to_bytes(dataset)
+    assert whole.endswith(b"\xfe\xff\xdd\xe0" + bytes(4))
+    decode(whole, RENDERING)
+    decode(whole + b"\xfc\xff\xfc\xff" + b"OB" + bytes(6), RENDERING)  # what follows is no part of the image
+    for missing in range(1, 40):
+        with pytest.raises(InputError) as error:
+            decode(whole[:-missing], RENDERING)
+        assert error.value.reason is Reason.TRUNCATED, missing
+        assert error.value.sop_instance_uid is not None
+
+
 def test_unknown_transfer_syntax_has_no_decoder() -> None:
     dataset = make_dataset(gradient())
     dataset.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")  # MPEG-2

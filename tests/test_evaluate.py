@@ -316,12 +316,45 @@ def test_hostile_names_are_text(classifier: Classifier, tmp_path: Path) -> None:
 
 
 def test_no_identifiers(folder: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = tmp_path / "r.html"
+    page, folder = tmp_path / "r.html", folder.rename(tmp_path / "Somebody^Else")
     arguments = ["evaluate", str(folder), "--model", tiny, "--no-identifiers", "--json", "-", "--report", str(page)]
     assert run(arguments) == 3
-    text = capsys.readouterr().out + page.read_text(encoding="utf-8")
-    assert not any(secret in text for secret in ("person1", "IM-000", "page.dcm"))
-    assert len(json.loads(text.partition("<!doctype")[0])["misread"]) == 1
+    shown, html = capsys.readouterr().out, page.read_text(encoding="utf-8")
+    assert not any(secret in shown + html for secret in ("person1", "IM-000", "page.dcm", "Somebody"))
+    assert len(json.loads(shown)["misread"]) == 1
+    assert json.loads(shown)["data"]["description"] == "name withheld"
+    assert html.count("<span>withheld</span>") == 1  # the patient of the one that was misread
+    assert "not known" not in html
+
+
+def test_a_description_asked_for_stands_without_identifiers(folder: Path, tiny: str, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    words = ["--no-identifiers", "--description", "emergency department"]
+    assert run(["evaluate", str(folder), "--model", tiny, "--json", str(file), *words]) == 3
+    assert json.loads(file.read_bytes())["data"]["description"] == "emergency department"
+
+
+def test_each_card_counts_the_rejected_images_of_its_class(classifier: Classifier, folder: Path) -> None:
+    (folder / "NORMAL" / "a.png").write_bytes(b"no image")
+    (folder / "NORMAL" / "b.png").write_bytes(b"no image")
+    paths = [path for path in sorted(folder.rglob("*.*")) if path.is_file() and not path.name.startswith(".")]
+    images = _labelled(*((path, path.relative_to(folder).parts[0], None) for path in paths))
+    page = report_to_html(_report(classifier, images)).decode()
+    for words in ("2 of 3 positive; 1 rejected", "3 of 3 negative; 2 rejected", "5 of 6 images; 3 rejected"):
+        assert words in page
+
+
+def test_what_was_measured_is_not_lost_with_one_output(
+    folder: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, overlay = tmp_path / f"{'r' * 300}.html", tmp_path / "site.json"
+    outputs = ["--report", str(page), "--json", str(tmp_path / "r.json"), "--overlay", str(overlay)]
+    assert run(["evaluate", str(folder), "--model", tiny, *outputs, "--choose-threshold", "sensitivity>=0.98"]) == 6
+    captured = capsys.readouterr()
+    assert "sensitivity        66.7 %" in captured.out
+    assert captured.err.count("cannot write") == 1
+    assert _checked_json((tmp_path / "r.json").read_bytes())["data"]["images"] == 7
+    assert overlay_from_json(overlay.read_bytes()).operating_point.name == "site-sensitivity-0.98"
 
 
 def test_outputs_are_never_replaced_unasked(folder: Path, tiny: str, tmp_path: Path) -> None:

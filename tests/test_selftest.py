@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -333,9 +334,25 @@ def test_the_command_fails_with_5_and_names_the_check(
     model = sabotage(tiny_model(tmp_path), tmp_path / "bad" / "tiny.onnx", scramble_kernel_sign)
     assert run(["selftest", "--model", str(model)]) == 5
     shown = capsys.readouterr().out
-    assert "FAIL  output of golden case ramp" in shown
+    assert re.search("^  FAIL +output of golden case ramp", shown, re.MULTILINE)
     assert "FAILED: 1 of" in shown
     assert not state.exists()
+
+
+def test_a_file_without_a_released_digest_neither_fails_nor_passes(
+    tmp_path: Path, state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del state
+    model, target = tiny_model(tmp_path), tmp_path / "iq.json"
+    assert run(["selftest", "--model", str(model), "--report", str(target)]) == 0
+    shown = capsys.readouterr().out
+    assert re.search("^  unpinned  SHA-256 of the model file: not vouched for", shown, re.MULTILINE)
+    assert "PASSED" in shown
+    kept = json.loads(target.read_text(encoding="utf-8"))
+    assert kept["passed"] is True
+    checks = {check["name"]: (check["outcome"], check["passed"]) for check in kept["checks"]}
+    assert checks.pop("SHA-256 of the model file") == ("unpinned", None)
+    assert set(checks.values()) == {("pass", True)}
 
 
 def test_a_missing_or_wrong_decoder_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +361,7 @@ def test_a_missing_or_wrong_decoder_fails(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(codecs, "can_decode", lambda _: False)
     report = qualify_installation(provider="cpu")
     assert not report.passed
-    failed = [check for check in report.checks if not check.passed]
+    failed = [check for check in report.checks if check.passed is False]
     assert all(check.found == "missing from this installation" for check in failed)
     assert len(failed) == 12
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import pytest
 from dicom_files import gradient, make_file
 from PIL import Image
 from volumes import ENVIRONMENT
@@ -157,10 +158,10 @@ def serving(settings: Settings) -> Iterator[Running]:
     assert running.code == 0
 
 
-def serve_once(settings: Settings) -> Recorder:
-    """Run until all is decided; gives the events."""
+def serve_once(settings: Settings, *, code: int = 0) -> Recorder:
+    """Run until all is decided, or all that can be; gives the events."""
     recorder = Recorder()
-    assert service.run(replace(settings, once=True), threading.Event(), recorder) == 0
+    assert service.run(replace(settings, once=True), threading.Event(), recorder) == code
     return recorder
 
 
@@ -256,3 +257,15 @@ def fail(stderr: str, code: int) -> None:
     """Say how a process ended that should run."""
     message = f"the watcher ended with {code}: {stderr[-2000:]}"
     raise AssertionError(message)
+
+
+def without_roots_rights() -> list[str]:
+    """What to start a process with, so that even root meets a permission; skips where that cannot be had."""
+    if os.geteuid() != 0:
+        return []
+    prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    try:
+        subprocess.run([*prefix, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("root reads every file, and setpriv cannot take that right away here")
+    return prefix

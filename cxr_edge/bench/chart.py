@@ -74,9 +74,16 @@ def charts(report: Report) -> tuple[Drawing, Drawing]:
     rates = [list(_rate_bars(one, report)) for one in report.figures]
     threads = "1 thread" if widest == 1 else f"{widest} threads"
     return (
-        _bar_chart(f"Latency of one image, {threads}: p50 / p95 / p99 in ms", stages),
+        _bar_chart(f"Latency of one image, {threads}: {_percentile_names(shown)} in ms", stages),
         _bar_chart("Images per second", rates),
     )
+
+
+def _percentile_names(shown: Sequence[Figures]) -> str:
+    """Those that a bar shows: few measurements tell neither p95 nor p99."""
+    spreads: list[Percentiles] = [getattr(one.latency_ms, stage) for one in shown for stage in STAGES]
+    found = [name for name in ("p95", "p99") if any(getattr(spread, name) is not None for spread in spreads)]
+    return " / ".join(("p50", *found))
 
 
 def _latency_bar(one: Figures, stage: str, report: Report) -> _Bar:

@@ -1,6 +1,8 @@
 """The command line: parse, call, print, exit code. The only part of the package that prints or exits."""
 
+import contextlib
 import os
+import signal
 from typing import NoReturn
 
 __all__ = ["main"]
@@ -10,6 +12,10 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code, even when interrupted while it is still being read."""
+    with contextlib.suppress(ValueError):  # in another thread no handler can be set
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda *_: os._exit(INTERRUPTED))
     try:
         from cxr_edge.cli.app import main as run
     except KeyboardInterrupt:

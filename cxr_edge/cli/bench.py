@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +13,10 @@ from cxr_edge.cli.console import out, say
 from cxr_edge.cli.inputs import STANDARD_INPUT, find_images
 from cxr_edge.cli.labelled_inputs import find_labelled
 from cxr_edge.cli.options import ModelOption, OverwriteOption, ProviderOption, ReportJsonOption
+from cxr_edge.cli.outputs import write_each
 from cxr_edge.cli.progress import with_progress
-from cxr_edge.errors import InputError, UsageError
-from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge.errors import InputError, OutputError, UsageError
+from cxr_edge.files import refuse_existing
 from cxr_edge.processors import available_threads
 
 if TYPE_CHECKING:
@@ -119,7 +120,9 @@ def bench(  # noqa: PLR0913 - typer reads the options from the signature
         except InputError as error:
             say(str(error))
             raise typer.Exit(NONE_MEASURED) from None
-    _write(report, outputs, to_standard_output=to_standard_output)
+    written = _write(report, outputs, to_standard_output=to_standard_output)
+    if not written:
+        raise typer.Exit(OutputError.exit_code)
     left_out = report.images.excluded or (report.labelled is not None and report.labelled.excluded)
     raise typer.Exit(SOME_REJECTED if left_out else ALL_MEASURED)
 
@@ -174,7 +177,8 @@ def _labelled(source: Path, file: "ModelFile", outputs: _Outputs) -> "tuple[Labe
     return images
 
 
-def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> None:
+def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> bool:
+    """Write what is wanted, then print; returns whether every file is written."""
     from cxr_edge.bench import report_to_html, report_to_json, report_to_png, report_to_text
 
     for note in report.notes:
@@ -182,9 +186,11 @@ def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> 
     left_out = (*report.images.excluded, *(report.labelled.excluded if report.labelled is not None else ()))
     for one in left_out:
         say(f"left out {one.path}: {one.reason}: {one.message}")
-    if outputs.json is not None:
-        write_atomically(outputs.json, report_to_json(report), overwrite=outputs.overwrite)
-    if outputs.plot is not None:
-        draw = report_to_png if outputs.plot.suffix.lower() == ".png" else report_to_html
-        write_atomically(outputs.plot, draw(report), overwrite=outputs.overwrite)
+    draw = report_to_png if outputs.plot is not None and outputs.plot.suffix.lower() == ".png" else report_to_html
+    files: tuple[tuple[Path | None, Callable[[], bytes]], ...] = (
+        (outputs.json, lambda: report_to_json(report)),
+        (outputs.plot, lambda: draw(report)),
+    )
+    written = write_each(files, overwrite=outputs.overwrite)
     out(report_to_json(report).decode() if to_standard_output else report_to_text(report))
+    return written

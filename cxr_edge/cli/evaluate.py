@@ -1,7 +1,7 @@
 """`cxr-edge evaluate`."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,9 +21,10 @@ from cxr_edge.cli.options import (
     ReportJsonOption,
     ThreadsOption,
 )
+from cxr_edge.cli.outputs import write_each
 from cxr_edge.cli.progress import with_progress
-from cxr_edge.errors import UsageError
-from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.files import refuse_existing
 from cxr_edge.labelled import LabelledImage
 from cxr_edge.types import Prediction, Rejection
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from cxr_edge.evaluate import Report, Setting
 
 ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED = 0, 3, 4
+NAME_WITHHELD = "name withheld"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     overwrite: OverwriteOption = False,
     description: Annotated[
         str | None,
-        typer.Option("--description", metavar="TEXT", help="What these images are; default: the source's name."),
+        typer.Option(
+            "--description",
+            metavar="TEXT",
+            help="What these images are; default: the source's name, withheld with --no-identifiers.",
+        ),
     ] = None,
     no_identifiers: Annotated[
         bool, typer.Option("--no-identifiers", help="Leave paths and patients out of the reports.")
@@ -103,8 +109,10 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
     from cxr_edge.evaluate import Setting, parse_wish
     from cxr_edge.isolation.limits import IsolationLimits
 
+    # a folder may be named for a patient
+    named = NAME_WITHHELD if no_identifiers else source.resolve().name or str(source)
     setting = Setting(
-        description=printable(description or source.resolve().name or str(source)),
+        description=printable(description or named),
         gate=gate,
         root=source if _is_folder(source) else source.parent,
         identifiers=not no_identifiers,
@@ -123,10 +131,12 @@ def evaluate(  # noqa: PLR0913 - typer reads the options from the signature
             say("no image was found")
             raise typer.Exit(NONE_CLASSIFIED)
         found = _evaluate(classifier, images, setting)
-    _write(found, outputs, to_standard_output=json_file == Path(STANDARD_INPUT))
+    written = _write(found, outputs, to_standard_output=json_file == Path(STANDARD_INPUT))
     if setting.wish is not None and found.proposal is None:
         message = f"no operating point with {choose_threshold} can be proposed; the warnings say why"
         raise UsageError(message)
+    if not written:
+        raise typer.Exit(OutputError.exit_code)
     if not found.data.classified:
         raise typer.Exit(NONE_CLASSIFIED)
     raise typer.Exit(SOME_REJECTED if found.data.rejected else ALL_CLASSIFIED)
@@ -142,20 +152,22 @@ def _evaluate(classifier: "Classifier", images: tuple[LabelledImage, ...], setti
     return evaluate(classifier, collect(classifier, images, _progress), setting)
 
 
-def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> None:
+def _write(report: "Report", outputs: _Outputs, *, to_standard_output: bool) -> bool:
+    """Write what is wanted, then print; returns whether every file is written."""
     from cxr_edge.evaluate import overlay_of, report_to_html, report_to_json, report_to_text
     from cxr_edge.overlay import overlay_to_json
 
     doubts = () if report.proposal is None else report.proposal.warnings
     for warning in (*report.warnings, *doubts):
         say(f"warning: {warning}")
-    if outputs.html is not None:
-        write_atomically(outputs.html, report_to_html(report), overwrite=outputs.overwrite)
-    if outputs.json is not None:
-        write_atomically(outputs.json, report_to_json(report), overwrite=outputs.overwrite)
-    if outputs.overlay is not None and report.proposal is not None:
-        write_atomically(outputs.overlay, overlay_to_json(overlay_of(report)), overwrite=outputs.overwrite)
+    files: tuple[tuple[Path | None, Callable[[], bytes]], ...] = (
+        (outputs.html, lambda: report_to_html(report)),
+        (outputs.json, lambda: report_to_json(report)),
+        (None if report.proposal is None else outputs.overlay, lambda: overlay_to_json(overlay_of(report))),
+    )
+    written = write_each(files, overwrite=outputs.overwrite)
     out(report_to_json(report).decode() if to_standard_output else report_to_text(report))
+    return written
 
 
 def _progress(results: Iterable[Prediction | Rejection], total: int) -> Iterable[Prediction | Rejection]:

@@ -48,14 +48,15 @@ def _json(found: "Report") -> str:
 
 
 def _text(found: "Report") -> str:
+    from cxr_edge.selftest import outcome
+
     lines = ["Installation qualification of cxr-edge. Not a medical device.", ""]
     for title, facts in (("model", found.model), ("machine", found.machine)):
         lines += [title, *(f"  {name:<20}{printable(value)}" for name, value in facts.items()), ""]
     lines.append("checks")
-    lines += [
-        f"  {'pass' if check.passed else 'FAIL'}  {check.name}: {printable(check.found)}" for check in found.checks
-    ]
-    failed = sum(not check.passed for check in found.checks)
+    shown = {"pass": "pass", "fail": "FAIL", "unpinned": "unpinned"}
+    lines += [f"  {shown[outcome(check)]:<8}  {check.name}: {printable(check.found)}" for check in found.checks]
+    failed = sum(check.passed is False for check in found.checks)
     verdict = "PASSED" if found.passed else f"FAILED: {failed} of {len(found.checks)} checks"
     lines += ["", f"{found.created}  {verdict}  ({len(found.checks)} checks in {found.seconds:.2f} s)"]
     return "\n".join(lines) + "\n"

@@ -1,5 +1,6 @@
 """`cxr-edge serve`."""
 
+import contextlib
 import importlib.util
 import os
 import stat
@@ -12,7 +13,7 @@ import typer
 from cxr_edge.cli.console import out, say
 from cxr_edge.cli.opening import open_classifier
 from cxr_edge.cli.options import GateOption, ModelOption, OperatingPointOption, ProviderOption, ThreadsOption
-from cxr_edge.errors import EnvironmentUnusable, UsageError
+from cxr_edge.errors import EnvironmentUnusable, OutputError, UsageError
 
 MODULES = ("starlette", "uvicorn", "python_multipart")  # of the extra `serve`
 MOST_TOKEN_BYTES = 10_000
@@ -100,7 +101,8 @@ def _check_extra() -> None:
 
 
 def _tell(url: str, *, open_page: bool) -> None:
-    out(url + "\n")  # for programs: the port may be any
+    with contextlib.suppress(OutputError):  # a service may have no standard output
+        out(url + "\n")  # for programs: the port may be any
     say(f"serving on {url}; Ctrl-C stops. Not a medical device.")
     if open_page:
         import threading

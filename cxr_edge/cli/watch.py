@@ -18,7 +18,7 @@ from cxr_edge.watch.settings import Order, Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cxr_edge.watch.events import Observer
+    from cxr_edge.watch.events import Event, Observer
 
 CRASHED, UNWELL = 1, 8
 
@@ -70,7 +70,9 @@ def watch(  # noqa: PLR0913 - typer reads the options from the signature
     log: Annotated[
         Path | None, typer.Option("--log", metavar="FILE", help="JSON lines, rotated; else to standard error.")
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when all that is there is decided.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End when all that is there is decided; exit code 3 if not all could be.")
+    ] = False,
     status: Annotated[
         bool, typer.Option("--status", help="Say how the watcher of INBOX is; exit code 8 if none is well.")
     ] = False,
@@ -133,32 +135,54 @@ def _serve(settings: Settings) -> int:
     from cxr_edge.watch.signals import stop_on_signals
 
     _silence_libraries()
-    stop = threading.Event()
-    with _observers(settings) as observer, stop_on_signals(stop):
+    stop, last_word, code = threading.Event(), _LastWord(), CRASHED
+    with _observers(settings, last_word) as observer, stop_on_signals(stop):
         from cxr_edge.watch.service import run
 
         try:
-            return run(settings, stop, observer)
+            code = run(settings, stop, observer)
         except CxrEdgeError:
             raise
         except Exception as error:  # noqa: BLE001 - a traceback's text may hold the name of a patient's file
             from cxr_edge.watch.events import crash_of
 
-            crash = crash_of(error)
-            observer.observe(crash)
-    say(f"the service failed: {crash.error} at {crash.place}; this is a defect of the program, please report it")
-    return CRASHED
+            observer.observe(crash_of(error))
+    if last_word.text is not None:
+        say(last_word.text)
+    return code
+
+
+class _LastWord:
+    """Keeps what people are told when all is over."""
+
+    def __init__(self) -> None:
+        """Nothing, so far."""
+        self.text: str | None = None
+
+    def observe(self, event: "Event") -> None:
+        """Take what is worth a line of its own."""
+        from cxr_edge.watch.events import Crashed, Undecided
+
+        match event:
+            case Crashed(error, place):
+                defect = "this is a defect of the program, please report it"
+                self.text = f"the service failed: {error} at {place}; {defect}"
+            case Undecided(files, places):
+                wait = f"{files} file{'' if files == 1 else 's'} not whole, not readable or never at rest"
+                unseen = f"{places} place{'' if places == 1 else 's'} that cannot be looked at"
+                left = " and ".join(text for text, count in ((wait, files), (unseen, places)) if count)
+                self.text = f"not all is decided: {left}; the next run takes what can be taken by then"
 
 
 @contextlib.contextmanager
-def _observers(settings: Settings) -> "Iterator[Observer]":
+def _observers(settings: Settings, last_word: _LastWord) -> "Iterator[Observer]":
     """Health, the log, and for people at a terminal a live view instead of a log on standard error."""
     from cxr_edge.watch.events import Observers
     from cxr_edge.watch.health import FILE_NAME, HealthKeeper
     from cxr_edge.watch.log import open_log
 
     keeper = HealthKeeper(settings.state_folder / FILE_NAME)
-    observers: list[Observer] = [keeper]
+    observers: list[Observer] = [keeper, last_word]
     with contextlib.ExitStack() as stack:
         terminal = is_terminal(sys.stderr)
         if settings.log_file is not None or (not terminal and sys.stderr is not None):

@@ -29,6 +29,7 @@ _PIXEL_DATA_TAGS: Final = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")  # as they 
 _SHARED: Final = 1 << 20  # bytes
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _ELEMENT_HEADER: Final = 8
+_DELIMITER: Final = 8  # bytes of a Sequence Delimitation Item: tag and length (PS3.5 7.5)
 _CHARACTER_SET: Final = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")  # (0008,0005), little and big endian
 _MEDIA_STORAGE_DIRECTORY: Final = "1.2.840.10008.1.3.10"
 _IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -151,7 +152,7 @@ def _read_meta(data: bytes, start: int, limits: DecodeLimits) -> "tuple[dict[int
     elements = data_element_generator(stream, False, True, lambda tag, _vr, _length: tag >> 16 != _META_GROUP)  # noqa: FBT003
     for element in elements:
         if isinstance(element, RawDataElement):
-            _refuse_cut_element(element)
+            _refuse_cut_element(element, len(data))
             meta[int(element.tag)] = element
     if 0 < len(data) - stream.tell() < _ELEMENT_HEADER or (meta and stream.tell() == len(data)):
         raise InputError(Reason.TRUNCATED, f"the file ends inside its header, after {len(data)} bytes")
@@ -240,7 +241,7 @@ def _read_elements(
     end = start
     try:
         for element in generator:
-            _refuse_cut_element(element)
+            _refuse_cut_element(element, len(data))
             elements[element.tag] = element
             end = stream.tell()
             if element.tag == _PIXEL_DATA:
@@ -266,12 +267,18 @@ def _raw_uid(elements: "dict[BaseTag, RawDataElement | DataElement]", tag: int) 
     return text if is_uid(text) else None
 
 
-def _refuse_cut_element(element: "RawDataElement | DataElement") -> None:
+def _refuse_cut_element(element: "RawDataElement | DataElement", size: int) -> None:
+    """Refuse what the end of the file, after `size` bytes, cut: a value, or the delimiter behind fragments."""
     from pydicom.dataelem import RawDataElement
 
-    if not isinstance(element, RawDataElement) or element.length == _UNDEFINED_LENGTH:
+    if not isinstance(element, RawDataElement):
         return
     held = len(element.value or b"")
-    if held < element.length:
-        message = f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X}) says {element.length} bytes; {held} are there"
-        raise InputError(Reason.TRUNCATED, message)
+    name = f"({element.tag >> 16:04X},{element.tag & 0xFFFF:04X})"
+    if element.length == _UNDEFINED_LENGTH:
+        left = size - element.value_tell - held  # pydicom takes a delimiter without its length for a whole one
+        if left < _DELIMITER:
+            message = f"the (FFFE,E0DD) Sequence Delimitation Item of {name} has {left} bytes; need {_DELIMITER}"
+            raise InputError(Reason.TRUNCATED, message)
+    elif held < element.length:
+        raise InputError(Reason.TRUNCATED, f"{name} says {element.length} bytes; {held} are there")

@@ -60,10 +60,13 @@ def _scope(report: Report) -> str:
 
 def _tiles(report: Report) -> Iterator[str]:
     images, rejected = report.images, f"{report.data.rejected:,} rejected"
+    unread = sum(part.rejected for part in report.data.by_label if part.label in report.positive_labels)
     counts = images.counts
     positives, negatives = counts.true_positive + counts.false_negative, counts.true_negative + counts.false_positive
-    yield _tile("sensitivity", images.sensitivity, f"{counts.true_positive:,} of {positives:,} positive; {rejected}")
-    yield _tile("specificity", images.specificity, f"{counts.true_negative:,} of {negatives:,} negative; {rejected}")
+    found = f"{counts.true_positive:,} of {positives:,} positive; {unread:,} rejected"
+    yield _tile("sensitivity", images.sensitivity, found)
+    found = f"{counts.true_negative:,} of {negatives:,} negative; {report.data.rejected - unread:,} rejected"
+    yield _tile("specificity", images.specificity, found)
     right = sum(row[index] for index, row in enumerate(report.by_label.confusion))
     yield _tile("accuracy", report.by_label.accuracy, f"{right:,} of {counts.total:,} images; {rejected}")
     yield _tile("AUC", images.auc, f"area under the ROC curve, 0 to 1; {rejected}", share=False)
@@ -195,7 +198,8 @@ def _lists(report: Report) -> Iterator[str]:
 
 
 def _misread(case: Case) -> tuple[str, ...]:
-    score, patient = f"{case.score:.4f}", case.patient or "not known"
+    unnamed = "withheld" if case.path is None else "not known"
+    score, patient = f"{case.score:.4f}", case.patient or unnamed
     return (_name(case), case.label, case.given, score, patient.replace("\n", " "), case.gate)
 
 

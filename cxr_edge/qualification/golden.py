@@ -20,10 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at: its name, whether it is as it should be, and what was found."""
+    """One thing that was looked at.
+
+    Attributes:
+        name: of it.
+        passed: whether it is as it should be; None where there is nothing to compare it with.
+        found: what was found.
+    """
 
     name: str
-    passed: bool
+    passed: bool | None
     found: str
 
 

@@ -60,6 +60,18 @@ def study_row(images: Iterable[tuple[Row, bool]], study_instance_uid: str | None
         rejected += image["status"] == "rejected"
         if decides and (deciding is None or image["score"] > deciding["score"]):
             deciding = image
+    return summary_row(count, rejected, deciding, study_instance_uid)
+
+
+def summary_row(count: int, rejected: int, deciding: Row | None, study_instance_uid: str | None) -> Row:
+    """The row of one study.
+
+    Args:
+        count: how many images it has.
+        rejected: how many of them were rejected.
+        deciding: the row of the image that decides; None where none may.
+        study_instance_uid: what stands in the row as (0020,000D).
+    """
     row: Row = {
         "schema_version": ROW_SCHEMA_VERSION,
         "kind": "study",

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Literal
 
 from cxr_edge.contract import Contract
 from cxr_edge.engine import Engine
@@ -24,7 +24,7 @@ class Report:
     """An installation qualification record.
 
     Attributes:
-        passed: whether every check did.
+        passed: whether no check failed.
         checks: in the order they were made.
         model: name, version, SHA-256, scheme.
         machine: what the answers depend on: processor, provider, versions.
@@ -41,7 +41,16 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values for JSON."""
-        return {"report_version": REPORT_VERSION, "statement": "Not a medical device.", **asdict(self)}
+        checks = [{**asdict(check), "outcome": outcome(check)} for check in self.checks]
+        head = {"report_version": REPORT_VERSION, "statement": "Not a medical device."}
+        return {**head, **asdict(self), "checks": checks}
+
+
+def outcome(check: Check) -> Literal["pass", "fail", "unpinned"]:
+    """A check in one word; `unpinned`: no released SHA-256 to compare the model file's with."""
+    if check.passed is None:
+        return "unpinned"
+    return "pass" if check.passed else "fail"
 
 
 def qualify_installation(model: str | Path | None = None, *, provider: str = "auto") -> Report:
@@ -66,7 +75,7 @@ def qualify_installation(model: str | Path | None = None, *, provider: str = "au
     if all(check.passed for check in golden):
         record_pass(machine)
     return Report(
-        passed=all(check.passed for check in checks),
+        passed=all(check.passed is not False for check in checks),
         checks=checks,
         model=_model(file, contract),
         machine={name: value for name, value in machine.items() if name != "model_sha256"},
@@ -76,9 +85,9 @@ def qualify_installation(model: str | Path | None = None, *, provider: str = "au
 
 
 def _model_file(file: ModelFile) -> Check:
-    """One that no released digest speaks of passes, and says so: a site may have exported it itself."""
+    """One that no released digest speaks of does not fail: a site may have exported it itself."""
     found = "is the released one" if file.pinned else "not vouched for: no released SHA-256 stands beside it"
-    return Check("SHA-256 of the model file", passed=True, found=found)
+    return Check("SHA-256 of the model file", passed=True if file.pinned else None, found=found)
 
 
 def _arithmetic() -> Check:

@@ -30,6 +30,8 @@ from cxr_edge.serve.upload import Uploads
 from cxr_edge.serve.workers import Workers
 
 NOT_FOUND, METHOD_NOT_ALLOWED = 404, 405
+Endpoint = Callable[[Request], Awaitable[Response]]
+Gauges = Mapping[str, tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,31 +79,38 @@ def make_application(
     predict = Predict(workers, uploads, admission, store, metrics, has_heat_maps(classifier))
     results, assets = Results(store, workers, classifier), Assets(read_assets())
 
-    async def metrics_text(_request: Request) -> Response:
-        text = metrics.text(_gauges(workers, admission, store))
-        return Response(text, headers={"content-type": prometheus.MEDIA_TYPE})
+    model = _constant(model_document(classifier, settings))
+    document = _constant(openapi_document(token=settings.token is not None))
+    endpoints = {
+        "/predict": predict.predict,
+        "/results/{id}/radiograph.png": results.radiograph,
+        "/results/{id}/heatmap.png": results.heatmap,
+        "/results/{id}/report.pdf": results.report,
+        "/model": model,
+        "/openapi.json": document,
+        "/health": health.health,
+        "/ready": health.ready,
+        "/metrics": _counts(metrics, lambda: _gauges(workers, admission, store)),
+        "/": assets.page,
+        "/assets/{name}": assets.file,
+    }
+    guarded = Guard(_routed(endpoints), settings, port, is_loopback=is_loopback)
+    edge = Edge(guarded, log, metrics, {endpoint: path for path, endpoint in endpoints.items()})
+    return Application(edge, store, workers, uploads, health)
 
+
+def _routed(endpoints: Mapping[str, Endpoint]) -> Starlette:
+    """Each path to its endpoint; what goes wrong on the way as problem documents."""
     routes = [
-        Route("/predict", predict.predict, methods=["POST"]),
-        Route("/results/{id}/radiograph.png", results.radiograph),
-        Route("/results/{id}/heatmap.png", results.heatmap),
-        Route("/results/{id}/report.pdf", results.report),
-        Route("/model", _constant(model_document(classifier, settings))),
-        Route("/openapi.json", _constant(openapi_document(token=settings.token is not None))),
-        Route("/health", health.health),
-        Route("/ready", health.ready),
-        Route("/metrics", metrics_text),
-        Route("/", assets.page),
-        Route("/assets/{name}", assets.file),
+        Route(path, endpoint, methods=["POST"] if path == "/predict" else ["GET"])
+        for path, endpoint in endpoints.items()
     ]
-    inner = Starlette(routes=routes, exception_handlers=_HANDLERS)
-    inner.router.redirect_slashes = False
-    guarded = Guard(inner, settings, port, is_loopback=is_loopback)
-    templates: dict[object, str] = {route.endpoint: route.path for route in routes}
-    return Application(Edge(guarded, log, metrics, templates), store, workers, uploads, health)
+    routed = Starlette(routes=routes, exception_handlers=_HANDLERS)
+    routed.router.redirect_slashes = False
+    return routed
 
 
-def _constant(document: object) -> Callable[[Request], Awaitable[Response]]:
+def _constant(document: object) -> Endpoint:
     """An endpoint that answers one document for as long as the server runs."""
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
 
@@ -111,7 +120,14 @@ def _constant(document: object) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _gauges(workers: Workers, admission: Admission, store: ResultStore) -> Mapping[str, tuple[str, float]]:
+def _counts(metrics: Metrics, gauges: Callable[[], Gauges]) -> Endpoint:
+    async def answer(_request: Request) -> Response:
+        return Response(metrics.text(gauges()), headers={"content-type": prometheus.MEDIA_TYPE})
+
+    return answer
+
+
+def _gauges(workers: Workers, admission: Admission, store: ResultStore) -> Gauges:
     return {
         "requests_held": ("POST /predict that are uploading, waiting or at work.", admission.requests),
         "upload_bytes_held": ("Bytes of their bodies in memory.", admission.held_bytes),

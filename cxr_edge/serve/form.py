@@ -40,7 +40,7 @@ class Form:
         self._header_name, self._header_value, self._disposition = bytearray(), bytearray(), b""
         self._name: str | None = None  # of the file that is coming; None: a part that is ignored
         self._content = bytearray()
-        callbacks = {
+        self._callbacks = {
             name: getattr(self, f"_{name}")
             for name in (
                 "on_part_begin", "on_part_data", "on_part_end", "on_header_field", "on_header_value", "on_header_end",
@@ -48,7 +48,7 @@ class Form:
             )
         }  # fmt: skip
         try:
-            self._parser = MultipartParser(options[b"boundary"], callbacks)  # type: ignore[arg-type]
+            self._parser = MultipartParser(options[b"boundary"], self._callbacks)  # type: ignore[arg-type]
         except (KeyError, FormParserError):
             message = "the multipart form has no boundary"
             raise _malformed(message) from None
@@ -77,6 +77,11 @@ class Form:
         if not self._uploads:
             raise ProblemError(400, "no_file", "the form holds no file; need one or several fields named file")
         return self._uploads
+
+    def close(self) -> None:
+        """Let go of everything: form and parser know each other, and a garbage collector would come much later."""
+        self._callbacks.clear()
+        self._uploads, self._content = [], bytearray()
 
     def _on_part_begin(self) -> None:
         self._name, self._disposition = None, b""

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from cxr_edge.serve.problem import ProblemError, problem_response
 from cxr_edge.serve.settings import Settings
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_NAME = "localhost"
 HTTP_PORT = 80
 WITHOUT_TOKEN = ("/", "/health", "/ready")  # and /assets/: the page must load before it can ask for the token
 ASSETS = "/assets/"
@@ -57,7 +57,7 @@ class Guard:
         if (port or HTTP_PORT) != self._port:
             return False
         # a rebound name is a name: an address can only be this machine's own
-        return name in LOOPBACK_NAMES or (not self._is_loopback and _is_address(name))
+        return name == LOOPBACK_NAME or _is_address(name, loopback_only=self._is_loopback)
 
     @staticmethod
     def _check_token(authorization: str, token: bytes) -> None:
@@ -81,9 +81,9 @@ def _split(host: str) -> tuple[str, int | None]:
     return (f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname), port
 
 
-def _is_address(name: str) -> bool:
+def _is_address(name: str, *, loopback_only: bool) -> bool:
     try:
-        ipaddress.ip_address(name.strip("[]"))
+        address = ipaddress.ip_address(name.strip("[]"))
     except ValueError:
         return False
-    return True
+    return address.is_loopback or not loopback_only

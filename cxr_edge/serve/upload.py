@@ -1,6 +1,7 @@
 """A request's body -> files in memory, within a size and a pace."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 
 from starlette.datastructures import Headers
@@ -57,10 +58,10 @@ class Uploads:
             ProblemError: 400, 408, 413 or 503; docs/reference/http-api.md tells them.
             ClientGoneError: the client went away.
         """
-        form = Form(headers["content-type"], self._settings.max_files)
-        async for chunk in self._chunks(receive, place):
-            form.feed(chunk)
-        return form.finish()
+        with contextlib.closing(Form(headers["content-type"], self._settings.max_files)) as form:
+            async for chunk in self._chunks(receive, place):
+                form.feed(chunk)
+            return form.finish()
 
     async def _chunks(self, receive: Receive, place: Place) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()

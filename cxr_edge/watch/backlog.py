@@ -24,12 +24,13 @@ class Backlog:
 
     Attributes:
         files: how many were found.
-        waiting: how many of them are undecided.
+        waiting: how many of them are undecided, or may not be what was decided any more.
         fresh: whether some have to be looked at again soon, because they are new or changed.
         soon: whether some are left alone for a few seconds only.
         moves: decided files that are to leave the inbox.
         next: the files to take, in order.
         suspects: those that runs ended over, to be taken alone.
+        rechecks: decided files whose content is to be compared.
     """
 
     files: int = 0
@@ -39,11 +40,17 @@ class Backlog:
     moves: list[Look] = field(default_factory=list)
     next: list[Look] = field(default_factory=list)
     suspects: list[Look] = field(default_factory=list)
+    rechecks: list[Look] = field(default_factory=list)
 
     @property
     def is_partial(self) -> bool:
         """Whether more files wait than are remembered."""
-        return len(self.next) >= LENGTH
+        return len(self.next) >= LENGTH or len(self.rechecks) >= LENGTH
+
+    @property
+    def has_work(self) -> bool:
+        """Whether something can be done now."""
+        return bool(self.next or self.suspects or self.rechecks)
 
 
 @dataclass(slots=True)
@@ -126,11 +133,13 @@ def _candidates(looks: Iterable[Look], settle_s: float, deferred: Deferred, foun
         found.files += 1
         if look.status is Status.MOVE and len(found.moves) < LENGTH and not deferred.holds(look.entry):
             found.moves.append(look)
-        if look.status in (Status.NEW, Status.STABLE, Status.RETRY):
+        if look.status in (Status.NEW, Status.STABLE, Status.RETRY, Status.RECHECK):
             found.waiting += 1
-            if look.status is Status.NEW or look.unchanged_s < settle_s:
+            if look.status is Status.NEW or (look.status is not Status.RECHECK and look.unchanged_s < settle_s):
                 found.fresh = True
             elif (left_s := deferred.left_s(look.entry)) > 0:
                 found.soon = found.soon or left_s <= SOON_S
-            else:
+            elif look.status is not Status.RECHECK:
                 yield look
+            elif len(found.rechecks) < LENGTH:
+                found.rechecks.append(look)

@@ -159,9 +159,9 @@ def _type_of(table: type[msgspec.Struct], path: tuple[str, ...], text: str, file
 def _checked(item: _Given, text: str, file: Path) -> object:
     try:
         value = msgspec.convert(item.value, item.wanted)
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
         choices = [choice for kind in get_args(item.wanted) for choice in get_args(kind) if isinstance(choice, str)]
-        need = f"need one of {', '.join(choices)}" if choices else _needed(error)
+        need = f"need one of {', '.join(choices)}" if choices else _needed(item.wanted)
         message = f"{_where(item.path, text, file)} is {_shown(item.value)}; {need}"
         raise UsageError(message) from None
     if item.name in PATHS:
@@ -199,8 +199,15 @@ def _line_of(path: tuple[str, ...], text: str) -> int:
 _ABSENT = object()
 
 
-def _needed(error: msgspec.ValidationError) -> str:
-    return str(error).replace("Expected", "need").replace("`", "").replace(" | null", "")
+def _needed(wanted: Any) -> str:  # noqa: ANN401 - a type
+    """What a key holds, in words."""
+    kind, *limits = get_args(get_args(wanted)[0]) or (get_args(wanted)[0],)
+    if kind is bool:
+        return "need true or false"
+    if kind is str:
+        return "need a text of 1 to 4,096 characters, none of them a control character"
+    number = "a whole number" if kind is int else "a number"
+    return f"need {number} from {limits[0].ge:,} to {limits[0].le:,}"
 
 
 def _shown(value: object) -> str:

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -125,6 +126,9 @@ class DailyCsv:
         known = set()
         path = self._outbox.folder / name
         try:
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
+                message = "cannot write to the results folder: something that is no file has the daily CSV's name"
+                raise OutboxUnavailable(OutboxFault.OTHER, message)
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 records = csv.reader(stream, strict=True)
                 if tuple(next(records, ())) != CSV_COLUMNS:

@@ -96,6 +96,7 @@ class Delivery:
         self._parts, self._outbox = parts, outbox
         self.under_way: set[bytes] = set()  # contents on their way; a second file with one of them waits
         self.undelivered = 0
+        self._published: bytes | None = None  # content whose result is on the disk, and not in the ledger so far
         self._summing_up = SummingUp(parts, outbox, condition)
         self._patience = Patience("delivery", condition, parts.observer)
         self._queue: queue.Queue[Parcel | None] = queue.Queue(LENGTH)
@@ -236,8 +237,11 @@ class Delivery:
         other = self._ledger.other_content_of(outcome.instance, content) if outcome.instance and whole else None
         if other is not None and "warnings" in row:
             row = {**row, "warnings": [*row["warnings"], CONFLICT_NOTE]}
-        self._outbox.write_result(row, decided.heat_map)
+        if content != self._published:  # never again because of what failed after it: somebody may have taken it away
+            self._outbox.write_result(row, decided.heat_map)
+            self._published = content
         same = self._ledger.finish(entry, replace(outcome, day=self._outbox.written_on(content.hex())))
+        self._published = None
         self.under_way.discard(content)
         self._tell(decided, content)
         if other is not None and outcome.instance is not None:

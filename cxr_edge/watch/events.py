@@ -14,6 +14,7 @@ from cxr_edge.types import ModelIdentity
 State = Literal[
     "starting",
     "running",
+    "waiting",
     "idle",
     "inbox_away",
     "outbox_unavailable",
@@ -32,6 +33,7 @@ FaultCode = Literal[
     "inbox_away",
     "inbox_partly_unreadable",
     "ledger_damaged",
+    "ledger_missing",
     "model_failed",
     "move_failed",
     "outbox_away",
@@ -90,6 +92,19 @@ class Scanned:
     seconds: float
     problems: int = 0
     states: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """`--once` ended, and some of the inbox could not be decided.
+
+    Attributes:
+        files: that are not whole, not readable, or never at rest.
+        places: folders and files that could not even be looked at.
+    """
+
+    files: int
+    places: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +182,26 @@ class StudySummarised:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyNotSummarised:
+    """The result of the image that decides a study is gone: no summary was written, an earlier one stays as it is.
+
+    Attributes:
+        study: what it is known by.
+        images: how many the ledger knows.
+    """
+
+    study: str
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRowMissing:
+    """Results that were taken away, or damaged, before the daily CSV had them: it lacks so many `rows`."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Moved:
     """A decided file was moved, as `--after` says."""
 
@@ -176,7 +211,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRebuilt:
-    """A damaged ledger was put aside and made again from the results.
+    """A ledger that was damaged or missing was made again from the results.
 
     Attributes:
         rows: results that were read.
@@ -215,6 +250,7 @@ Event = (
     | ModelLoaded
     | Notice
     | Scanned
+    | Undecided
     | Queued
     | Classified
     | Rejected
@@ -223,6 +259,8 @@ Event = (
     | Incomplete
     | Retry
     | StudySummarised
+    | StudyNotSummarised
+    | CsvRowMissing
     | Moved
     | LedgerRebuilt
     | Fault

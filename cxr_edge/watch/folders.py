@@ -13,7 +13,7 @@ from cxr_edge.watch.lock import hold
 from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable, remove_leftovers
 from cxr_edge.watch.presence import InboxAway, Presence
 from cxr_edge.watch.settings import Settings
-from cxr_edge.watch.state_errors import unusable
+from cxr_edge.watch.state_errors import StateUnusable, unusable
 
 RESULTS: Final = "the results folder"
 AFTER: Final = "the folder that --after moves to"
@@ -34,12 +34,16 @@ def make_state_folder(folder: Path) -> None:
     """Make it where it is lacking.
 
     Raises:
-        StateUnusable: the disk does not let it.
+        StateUnusable: the disk does not let it, or something else stands in its place.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        message = f"the state folder {folder} is no folder; need a folder on a local disk"
+        raise StateUnusable(message, strerror=error.strerror) from error
     except OSError as error:
-        raise unusable(error, "the state folder") from error
+        message = f"the state folder cannot be made: {error.strerror}"
+        raise StateUnusable(message, unusable(error, "it").kind, error.strerror) from error
 
 
 def take_folders(settings: Settings, state: Path, stack: contextlib.ExitStack) -> None:

@@ -17,6 +17,7 @@ from cxr_edge.watch.events import (
     Classified,
     Conflict,
     Crashed,
+    CsvRowMissing,
     Duplicate,
     Event,
     Fault,
@@ -28,6 +29,7 @@ from cxr_edge.watch.events import (
     Scanned,
     State,
     StateChanged,
+    StudyNotSummarised,
 )
 
 HEALTH_VERSION = 1
@@ -56,6 +58,8 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     incomplete: int = 0
     retried: int = 0
     faults: int = 0
+    csv_rows_missing: int = 0
+    studies_not_summarised: int = 0
 
 
 class LastScan(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,8 +177,8 @@ class HealthKeeper:
                 self._count("faults")
             case Crashed() if self._state is not None:
                 self._change("stopped", "crashed")
-            case Duplicate() | Conflict() | Incomplete() | Retry():
-                self._count(_COUNTED[type(event)])
+            case Duplicate() | Conflict() | Incomplete() | Retry() | StudyNotSummarised() | CsvRowMissing():
+                self._count(_COUNTED[type(event)], event.rows if isinstance(event, CsvRowMissing) else 1)
             case _:
                 pass
 
@@ -183,8 +187,8 @@ class HealthKeeper:
             self._since = _stamp(self._now())
         self._state, self._reason = state, reason
 
-    def _count(self, name: str) -> None:
-        self._counts[name] += 1
+    def _count(self, name: str, times: int = 1) -> None:
+        self._counts[name] += times
         if name in ("classified", "rejected"):
             self._last_result = _stamp(self._now())
 
@@ -217,6 +221,8 @@ _COUNTED: dict[type, str] = {
     Conflict: "conflicts",
     Incomplete: "incomplete",
     Retry: "retried",
+    StudyNotSummarised: "studies_not_summarised",
+    CsvRowMissing: "csv_rows_missing",
 }
 
 

@@ -12,7 +12,7 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,9 +43,10 @@ _REOPEN: Final = """
 UPDATE files SET state = 'seen', content = NULL, tries = 0, since = ?, moved = 0
 WHERE key = ? AND size = ? AND mtime_ns = ? AND state IN ('done', 'rejected', 'incomplete')
 """
+_REMEMBER: Final = "UPDATE files SET inode = ?, ctime_ns = ? WHERE key = ?"
 _MOVED: Final = "UPDATE files SET moved = 1 WHERE key = ? AND size = ? AND mtime_ns = ?"
 _CONTENT: Final = "SELECT content, state, instance, study, reason, score, decides, day FROM contents "
-_Row = tuple[bytes, int, int, FileState, bytes | None, int, float, int, int]
+_Row = tuple[bytes, int, int, FileState, bytes | None, int, float, int, int, int | None, int | None]
 
 
 class Ledger:
@@ -153,6 +154,11 @@ class Ledger:
         with self._transaction() as connection:
             connection.execute(_MOVED, self._identity(entry))
 
+    def remember(self, entry: Entry) -> None:
+        """A decided file holds what it held, under another inode or ctime."""
+        with self._transaction() as connection:
+            connection.execute(_REMEMBER, (*_numbers(entry), self._keys.of(entry.relative)))
+
     def reopen(self, entry: Entry) -> None:
         """A decided file has other bytes than were read, by the same size and time: it is looked at as a new one."""
         with self._transaction() as connection:
@@ -230,8 +236,9 @@ class Ledger:
     def _look_at(self, batch: list[Entry], move: Collection[FileState]) -> list[Look]:
         now, today = _now(), _today().toordinal()
         looks: list[Look] = []
-        new: list[tuple[bytes, int, int, float, int]] = []
+        new: list[tuple[bytes, int, int, float, int, int, int]] = []
         not_yet_today: list[tuple[int, bytes]] = []
+        renumbered: list[tuple[int, int, bytes]] = []
         keys = [self._keys.of(entry.relative) for entry in batch]
         with self._lock:
             marks = ",".join("?" * len(keys))
@@ -243,17 +250,25 @@ class Ledger:
                 size, mtime_ns = _int64(entry.size), _int64(entry.mtime_ns)
                 row = known.get(key)
                 if row is None or row[1] != size or row[2] != mtime_ns or row[8]:
-                    new.append((key, size, mtime_ns, now, today))
+                    new.append((key, size, mtime_ns, now, today, *_numbers(entry)))
                     looks.append(Look(entry, Status.NEW))
                     continue
-                _, _, _, state, content, tries, since, seen_day, _ = row
+                _, _, _, state, content, tries, since, seen_day, _, inode, ctime_ns = row
                 if seen_day != today:
                     not_yet_today.append((today, key))
-                looks.append(Look(entry, _status(state, tries, move), tries, now - since, state, content))
-            if new or not_yet_today:
+                status = _status(state, tries, move)
+                if inode != entry.inode or ctime_ns != entry.ctime_ns:
+                    numbers = _numbers(entry)
+                    if _differ((inode, ctime_ns), numbers) and status in (Status.DECIDED, Status.INCOMPLETE):
+                        status = Status.RECHECK
+                    elif any(numbers) and numbers != (inode, ctime_ns) and status not in (Status.CLAIMED, Status.MOVE):
+                        renumbered.append((*numbers, key))  # undecided, or not known before
+                looks.append(Look(entry, status, tries, now - since, state, content))
+            if new or not_yet_today or renumbered:
                 with self._transaction() as connection:
                     connection.executemany(ledger_schema.SEE, new)
                     connection.executemany("UPDATE files SET seen_day = ? WHERE key = ?", not_yet_today)
+                    connection.executemany(_REMEMBER, renumbered)
         return looks
 
     def _decide(self, entry: Entry, state: FileState, content: bytes | None) -> bool:
@@ -291,6 +306,15 @@ def _status(state: FileState, tries: int, move: Collection[FileState]) -> Status
     if state in move:
         return Status.MOVE
     return Status.INCOMPLETE if state == "incomplete" else Status.DECIDED
+
+
+def _numbers(entry: Entry) -> tuple[int, int]:
+    return _int64(entry.inode), _int64(entry.ctime_ns)
+
+
+def _differ(before: Sequence[int | None], numbers: tuple[int, int]) -> bool:
+    """Whether an inode or a ctime that was known is another one now."""
+    return any(one and other and one != other for one, other in zip(before, numbers, strict=True))
 
 
 def _int64(value: int) -> int:

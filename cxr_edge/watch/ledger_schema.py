@@ -11,7 +11,7 @@ from cxr_edge.files import sync_folder
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.state_errors import LedgerDamaged, sqlite_errors, unusable
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_MS: Final = 10_000
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 CACHE_KIB: Final = 16 * 1024  # at most, of memory; SQLite's own 2 MB make looks over 100,000 files a seventh slower
@@ -31,7 +31,9 @@ CREATE TABLE files (
     tries INTEGER NOT NULL,         -- claims without an outcome
     since REAL NOT NULL,            -- monotonic time in s at which it was first found with this size and mtime
     seen_day INTEGER NOT NULL,      -- proleptic ordinal of the day (UTC) it was last found in the inbox
-    moved INTEGER NOT NULL
+    moved INTEGER NOT NULL,
+    inode INTEGER,                  -- these two: NULL or 0 where they are not known
+    ctime_ns INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE contents (
     content BLOB PRIMARY KEY,       -- SHA-256 of the bytes
@@ -65,11 +67,15 @@ CREATE TRIGGER files_go AFTER DELETE ON files BEGIN
     UPDATE tallies SET n = n - 1 WHERE state = OLD.state;
 END;
 """
+_MIGRATIONS: Final = {  # from the version to the next one
+    1: "ALTER TABLE files ADD COLUMN inode INTEGER; ALTER TABLE files ADD COLUMN ctime_ns INTEGER;",
+}
 SEE: Final = """
-INSERT INTO files (key, size, mtime_ns, state, content, tries, since, seen_day, moved)
-VALUES (?, ?, ?, 'seen', NULL, 0, ?, ?, 0)
+INSERT INTO files (key, size, mtime_ns, state, content, tries, since, seen_day, moved, inode, ctime_ns)
+VALUES (?, ?, ?, 'seen', NULL, 0, ?, ?, 0, ?, ?)
 ON CONFLICT (key) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_ns, state = 'seen', content = NULL,
-    tries = 0, since = excluded.since, seen_day = excluded.seen_day, moved = 0
+    tries = 0, since = excluded.since, seen_day = excluded.seen_day, moved = 0, inode = excluded.inode,
+    ctime_ns = excluded.ctime_ns
 """
 RECORD: Final = """
 INSERT INTO contents (content, state, instance, study, reason, score, decides, day, in_csv)
@@ -188,6 +194,7 @@ def _checked(path: Path, keys: Keys) -> sqlite3.Connection:
     try:
         if damage := _damage(connection, keys):
             raise LedgerDamaged(damage)  # noqa: TRY301 - the connection is closed below
+        _migrate(connection)
     except BaseException:
         connection.close()
         raise
@@ -201,9 +208,18 @@ def _damage(connection: sqlite3.Connection, keys: Keys) -> str | None:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
         return "the ledger is damaged: its tables are missing"
-    if meta.get("schema_version") != SCHEMA_VERSION:
+    if meta.get("schema_version") not in (*_MIGRATIONS, SCHEMA_VERSION):
         return f"the ledger's schema version is not {SCHEMA_VERSION}"
     if meta.get("salted") != keys.of(_SALTED):
         return "the ledger was made with another salt"
     verdicts = connection.execute("PRAGMA quick_check(1)").fetchall()
     return None if verdicts == [("ok",)] else "the ledger is damaged: its pages contradict each other"
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Bring a sound ledger of an earlier release to this one's tables, in one transaction."""
+    ((version,),) = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchall()
+    for earlier in range(version, SCHEMA_VERSION):
+        connection.executescript(f"BEGIN IMMEDIATE; {_MIGRATIONS[earlier]}")
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'schema_version'", (earlier + 1,))
+        connection.execute("COMMIT")

@@ -21,6 +21,7 @@ class Status(StrEnum):
     RETRY = "retry"  # the same, but an earlier run ended over it
     CLAIMED = "claimed"  # this run is at it
     DECIDED = "decided"  # done or rejected and unchanged: nothing to do
+    RECHECK = "recheck"  # decided, same size and time, but another inode or ctime: only its content can tell
     MOVE = "move"  # the same, but it is still to be moved
     INCOMPLETE = "incomplete"  # reported as incomplete, and unchanged since
 

@@ -18,6 +18,7 @@ from cxr_edge.watch.events import (
     Classified,
     Conflict,
     Crashed,
+    CsvRowMissing,
     Duplicate,
     Event,
     Fault,
@@ -31,7 +32,9 @@ from cxr_edge.watch.events import (
     Retry,
     Scanned,
     StateChanged,
+    StudyNotSummarised,
     StudySummarised,
+    Undecided,
 )
 
 BYTES_PER_MB = 1_000_000
@@ -46,10 +49,14 @@ class JsonLog:
         """Log through `handler`; `open_log` makes one."""
         handler.setFormatter(_JsonLines())
         self._handler = handler
+        self._problems = 0  # of the last scan
 
     def observe(self, event: Event) -> None:
         """Write one line, unless the event is of no use in a log."""
         level = level_of(event)
+        if isinstance(event, Scanned):  # what stands is told once, and that it is over
+            level = ("warning" if event.problems else "info") if event.problems != self._problems else None
+            self._problems = event.problems
         if level is not None:  # no logger: handlers that others put on its tree would get the events, too
             self._handler.handle(logging.makeLogRecord({"levelname": level, "event": event}))
 
@@ -155,6 +162,7 @@ def level_of(event: Event) -> str | None:
 _LEVELS: dict[type, str | None] = {
     Crashed: "error",
     Conflict: "warning",
+    CsvRowMissing: "warning",
     Fault: "warning",
     Incomplete: "warning",
     LedgerRebuilt: "warning",
@@ -162,6 +170,8 @@ _LEVELS: dict[type, str | None] = {
     Rejected: "warning",
     Retry: "warning",
     Scanned: "warning",
+    Undecided: "warning",
+    StudyNotSummarised: "warning",
     Classified: "info",
     Duplicate: "info",
     ModelLoaded: "info",

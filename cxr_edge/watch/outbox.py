@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -217,11 +218,16 @@ class Outbox:
     def written_on(self, content: str) -> str:
         """The day of `<content>.json`, YYYY-MM-DD, local: the same whenever it is asked, as after a rebuilt ledger.
 
+        Today where it is not there any more: whoever takes results away may be quicker than the question.
+
         Raises:
-            OutboxUnavailable: the file is not there, or cannot be looked at.
+            OutboxUnavailable: the folder is not there, or the file cannot be looked at.
         """
         try:
             changed = (self.folder / f"{content}.json").stat().st_mtime
+        except FileNotFoundError:
+            self.check()
+            changed = time.time()
         except OSError as error:
             raise OutboxUnavailable.of(error) from None
         return datetime.fromtimestamp(changed).astimezone().date().isoformat()

@@ -1,4 +1,4 @@
-"""A new ledger from the results, when the old one is damaged or its salt is lost."""
+"""A new ledger from the results, when the old one is damaged or gone, or its salt is lost."""
 
 import contextlib
 import itertools
@@ -19,20 +19,37 @@ from cxr_edge.watch.ledger import Ledger, Rebuilt
 from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox, OutboxUnavailable
 from cxr_edge.watch.state_errors import sqlite_errors, unusable
 from cxr_edge.watch.stored_row import parse_row
+from cxr_edge.watch.studies import rename_studies
 
 _BATCH: Final = 500
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
 _Content = tuple[bytes, str, bytes | None, bytes | None, str | None, float | None, bool, str]
 
 
+def is_missing(path: Path, results: Path) -> bool:
+    """Whether there is no ledger though OUTBOX holds results: it was deleted, alone or with its salt.
+
+    Raises:
+        OutboxUnavailable: OUTBOX cannot be listed now.
+    """
+    if path.exists():
+        return False
+    try:
+        with os.scandir(results) as entries:
+            return any(_NAME.fullmatch(entry.name) for entry in entries)
+    except OSError as error:
+        raise OutboxUnavailable.of(error) from None
+
+
 def rebuild(path: Path, keys: Keys, results: Path, *, marker: str | None = None) -> Ledger:
-    """Put a damaged ledger aside and make a new one from every `<SHA-256>.json` in OUTBOX.
+    """Put a damaged ledger, if there is any, aside and make a new one from every `<SHA-256>.json` in OUTBOX.
 
     The old one becomes `ledger-damaged-<time>.sqlite` when the new one is whole: killed at any moment, `Ledger.open`
     finds a ledger that is damaged, or the new one. Which files had led to the results is not known any more: each is
-    read once more and found to be known by its content. All studies are summed up again, and all results offered to
-    the daily CSV files again, by the day of their files' time of change. A lateral view that was classified because
-    the gate was off cannot be told from a frontal one in its result, and may decide its study here.
+    read once more and found to be known by its content. Summaries go on under the new salt's names where they name
+    their study. All studies are summed up again, and all results offered to the daily CSV files again, by the day of
+    their files' time of change. A lateral view that was classified because the gate was off cannot be told from a
+    frontal one in its result, and may decide its study here.
 
     Args:
         path: the damaged ledger, which nobody has open, or where it was.
@@ -47,15 +64,16 @@ def rebuild(path: Path, keys: Keys, results: Path, *, marker: str | None = None)
         OutboxUnavailable: OUTBOX cannot be read now; the damaged ledger stays where it is.
         StateUnusable: the state folder cannot be written.
     """
-    fresh = ledger_schema.rebuilt_name(path)
+    fresh, outbox = ledger_schema.rebuilt_name(path), Outbox(results, marker)
     try:
         with sqlite_errors():
             connection = ledger_schema.make(fresh, keys)
             try:
-                rebuilt = _fill(connection, keys, Outbox(results, marker))
+                rebuilt = _fill(connection, keys, outbox)
                 ledger_schema.finish_making(connection, fresh)
             finally:
                 connection.close()
+        rename_studies(outbox, keys)
         ledger_schema.put_aside(path)
         fresh.replace(path)
         sync_folder(path.parent)

@@ -32,6 +32,7 @@ TEMPORARY_PREFIXES: Final = (".", "~$")  # hidden (rsync, ProFTPD's .in., Syncth
 SYSTEM_NAMES: Final = frozenset(
     {"thumbs.db", "ehthumbs.db", "desktop.ini", "lost+found", "system volume information", "$recycle.bin", "@eadir"}
 )
+_PSEUDO_FILES: Final = tuple(f"/{name}/" for name in ("dev", "proc", "sys")) if os.name == "posix" else ()
 _JUNCTION: Final = 0xA0000003  # IO_REPARSE_TAG_MOUNT_POINT: Python 3.11 takes a junction for a folder
 
 
@@ -49,12 +50,18 @@ def is_left_alone(name: str) -> bool:
     return lower.startswith(TEMPORARY_PREFIXES) or lower.endswith(TEMPORARY_SUFFIXES) or lower in SYSTEM_NAMES
 
 
-def scan(inbox: Path, skip: Collection[Path], presence: Presence, problems: Counter[ScanProblem]) -> Iterator[Entry]:
+def scan(
+    inbox: Path,
+    skip: Collection[Path],
+    presence: Presence,
+    problems: Counter[ScanProblem],
+    unsteady: Collection[int] = (),
+) -> Iterator[Entry]:
     """Walk the inbox, however deep, in no particular order and with flat memory for any number of files.
 
-    Regular files count, and links to regular files, which tell size and time of what they point to. Links and
-    junctions to folders are not followed, so a walk ends. Names that `is_left_alone` tells are passed over, folders
-    with all that they hold. A file that vanishes meanwhile is nothing special.
+    Regular files count, and links to regular files, which tell size and time of what they point to; links into /dev,
+    /proc and /sys do not. Links and junctions to folders are not followed, so a walk ends. Names that `is_left_alone`
+    tells are passed over, folders with all that they hold. A file that vanishes meanwhile is nothing special.
 
     On Windows size and time come from the folder's listing, which lags behind while somebody writes: ask the open
     file again before believing them.
@@ -64,6 +71,7 @@ def scan(inbox: Path, skip: Collection[Path], presence: Presence, problems: Coun
         skip: Folders that are not entered, by whatever path: results and move targets inside the inbox.
         presence: Knows which folder the inbox is.
         problems: Counts what could not be looked at.
+        unsteady: Numbers of file systems whose inode numbers and ctimes are not to be told.
 
     Yields:
         One entry a file.
@@ -88,7 +96,7 @@ def scan(inbox: Path, skip: Collection[Path], presence: Presence, problems: Coun
                     enter = _is_to_enter(entry, skipped, presence, problems)
                     if enter:
                         folders.append(below)
-                    elif enter is None and (file := _file(entry, below, problems)) is not None:
+                    elif enter is None and (file := _file(entry, below, problems, unsteady)) is not None:
                         yield file
         except OSError as error:
             presence.check()
@@ -111,7 +119,9 @@ def _is_to_enter(
         return False
 
 
-def _file(entry: "os.DirEntry[str]", relative: str, problems: Counter[ScanProblem]) -> Entry | None:
+def _file(
+    entry: "os.DirEntry[str]", relative: str, problems: Counter[ScanProblem], unsteady: Collection[int]
+) -> Entry | None:
     """Return the entry of a regular file; None for links to folders, pipes, devices, and what is gone."""
     try:
         status = entry.stat()
@@ -120,9 +130,17 @@ def _file(entry: "os.DirEntry[str]", relative: str, problems: Counter[ScanProble
     except OSError:  # a link in a circle, no permission
         problems[ScanProblem.FILE_UNREADABLE] += 1
         return None
-    if not stat.S_ISREG(status.st_mode):
+    if not stat.S_ISREG(status.st_mode) or _is_pseudo(entry):
         return None
-    return Entry(relative, entry.path, status.st_size, status.st_mtime_ns)
+    if status.st_dev in unsteady:
+        return Entry(relative, entry.path, status.st_size, status.st_mtime_ns, device=status.st_dev)
+    times = status.st_mtime_ns, status.st_ino, status.st_ctime_ns
+    return Entry(relative, entry.path, status.st_size, *times, status.st_dev)
+
+
+def _is_pseudo(entry: "os.DirEntry[str]") -> bool:
+    """Whether it is a link to what the kernel makes up when asked: always another one, and no image."""
+    return entry.is_symlink() and os.path.realpath(entry.path).startswith(_PSEUDO_FILES)
 
 
 def _problem(error: OSError) -> ScanProblem:

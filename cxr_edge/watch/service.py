@@ -13,21 +13,25 @@ from cxr_edge.classifier import Classifier, load
 from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.watch.backlog import Backlog, Deferred, choose
+from cxr_edge.watch.belonging import Belonging
 from cxr_edge.watch.condition import Condition
 from cxr_edge.watch.delivery import Delivery, Owed
-from cxr_edge.watch.events import Fault, LedgerRebuilt, ModelLoaded, Notice, Observer, Queued, Scanned
+from cxr_edge.watch.events import Fault, LedgerRebuilt, ModelLoaded, Notice, Observer, Queued, Scanned, Undecided
 from cxr_edge.watch.folders import InboxLock, make_state_folder, require_inbox, take_folders
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Ledger, LedgerDamaged, StateUnusable
 from cxr_edge.watch.lock import LOCK_NAME, hold
+from cxr_edge.watch.once import Once
 from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
 from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.patience import Patience
+from cxr_edge.watch.place import Place
 from cxr_edge.watch.presence import InboxAway, Presence
-from cxr_edge.watch.rebuild import rebuild
+from cxr_edge.watch.rebuild import is_missing, rebuild
+from cxr_edge.watch.recheck import Unsteady
 from cxr_edge.watch.scan import ScanProblem, scan
 from cxr_edge.watch.settings import Settings
-from cxr_edge.watch.state_errors import unusable
+from cxr_edge.watch.state_errors import LedgerGone, unusable
 from cxr_edge.watch.wake import Waker, pause_s
 from cxr_edge.watch.work import Worker
 
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from cxr_edge.watch.ledger_values import FileState
 
 LEDGER_NAME: Final = "ledger.sqlite"
-STOPPED, UNDELIVERED = 0, 6
+STOPPED, UNDECIDED, UNDELIVERED = 0, 3, 6
 WORK_PER_SCAN: Final = 20  # seconds of work for each second of scanning: a long backlog costs 5 % of looking anew
 LEAST_PAUSE_S: Final = 0.2  # events come in swarms
 SIGN_OF_LIFE_S: Final = 30.0
@@ -51,10 +55,11 @@ def run(settings: Settings, stop: threading.Event, observer: Observer) -> int:
         observer: is told what happens; it must not raise.
 
     Returns:
-        0; 6 where results could not be written before the end. They are made again by the next run.
+        0; 6 where results could not be written before the end, which are made again by the next run; 3 with `once`,
+        where something of the inbox could not be decided.
 
     Raises:
-        UsageError: there is no such inbox; another watcher is at work.
+        UsageError: there is no such inbox; another watcher is at work; the state belongs to other folders.
         ModelError, ContractError, ProviderError, EnvironmentUnusable: as `cxr_edge.load`.
         OutputError: the state folder cannot be made, locked or written.
         InboxAway: with `once`, when the inbox goes away.
@@ -68,12 +73,17 @@ def run(settings: Settings, stop: threading.Event, observer: Observer) -> int:
             stack.enter_context(hold(folder, "state folder of this inbox"))
         except OSError as error:
             raise unusable(error, "the lock") from error
-        return _Service(settings, folder, stop, observer).run()
+        belonging = Belonging(settings, folder)
+        belonging.check()
+        return _Service(settings, folder, belonging, stop, observer).run()
 
 
 class _Service:
-    def __init__(self, settings: Settings, folder: Path, stop: threading.Event, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, folder: Path, belonging: Belonging, stop: threading.Event, observer: Observer
+    ) -> None:
         self._settings, self._folder, self._stop, self._observer = settings, folder, stop, observer
+        self._belonging, self._unsteady = belonging, Unsteady()
         self._condition = Condition(observer)
         self._deferred = Deferred()
         self._presence = Presence(settings.inbox, folder / "inbox.json")
@@ -121,6 +131,7 @@ class _Service:
 
     def _take_folders(self, stack: contextlib.ExitStack) -> None:
         take_folders(self._settings, self._folder, stack)
+        self._belonging.remember("results")
         self._outbox.check()  # remembers which folder it is, should somebody tidy its lock's file away
 
     def _load(self) -> Classifier:
@@ -157,17 +168,18 @@ class _Service:
             try:
                 with ledgers[0] as ledger, Waker(self._settings.inbox, self._stop) as waker:
                     return self._watch(classifier, keys, ledger, waker)
-            except LedgerDamaged:
-                damaged = True
+            except LedgerDamaged as error:
+                damaged = not isinstance(error, LedgerGone)
 
     def _ledger(self, keys: Keys, *, anew: bool) -> Ledger:
         path = self._folder / LEDGER_NAME
-        if not anew:
+        missing = not anew and is_missing(path, self._settings.results)
+        if not anew and not missing:
             try:
                 return Ledger.open(path, keys)
             except LedgerDamaged:
                 pass
-        self._observer.observe(Fault("ledger_damaged"))
+        self._observer.observe(Fault("ledger_missing" if missing else "ledger_damaged"))
         ledger = rebuild(path, keys, self._settings.results, marker=LOCK_NAME)
         if ledger.rebuilt is not None:
             self._observer.observe(LedgerRebuilt(ledger.rebuilt.rows, ledger.rebuilt.skipped))
@@ -175,14 +187,16 @@ class _Service:
 
     def _watch(self, classifier: Classifier, keys: Keys, ledger: Ledger, waker: Waker) -> int:
         settings = self._settings
+        place = Place(self._folder / LEDGER_NAME)
         parts = Parts(settings, ledger, keys, self._deferred, self._observer, self._stop)
         with Delivery(parts, self._outbox, self._condition) as delivery:
-            worker = Worker(parts, classifier, delivery)
-            away, pruned = False, None
+            worker = Worker(parts, classifier, delivery, self._unsteady)
+            away, pruned, undecided, once = False, None, False, Once(settings.incomplete_after_s)
             while not self._stop.is_set():
                 self._let_moves_end(delivery)
                 began, cpu_began = time.monotonic(), time.thread_time()
                 try:
+                    place.check()
                     worker.free()
                     backlog, problems = self._scan(ledger)
                 except InboxAway as error:
@@ -202,11 +216,12 @@ class _Service:
                 if not problems and pruned != (today := datetime.now(UTC).date()):
                     pruned = self._prune(ledger, today)
                 done = self._work(backlog, worker, delivery, max(settings.poll_interval_s, WORK_PER_SCAN * scan_s))
-                if settings.once and self._is_over(backlog, done=done):
+                if settings.once and once.is_over(backlog, ledger.counts(), done=done):
+                    undecided = self._tell_undecided(backlog, problems)
                     break
                 self._rest(backlog, waker, cpu_s, done=done)
             self._condition.set("stopping")
-        return UNDELIVERED if delivery.undelivered else STOPPED
+        return UNDELIVERED if delivery.undelivered else UNDECIDED if undecided else STOPPED
 
     def _let_moves_end(self, delivery: Delivery) -> None:
         """A file that leaves the inbox between listing and look would be recorded anew, and never be found again."""
@@ -216,9 +231,10 @@ class _Service:
 
     def _scan(self, ledger: Ledger) -> tuple[Backlog, int]:
         self._lock.take()
+        self._belonging.remember("inbox")
         began = time.monotonic()
         problems: Counter[ScanProblem] = Counter()
-        entries = scan(self._settings.inbox, self._skip, self._presence, problems)
+        entries = scan(self._settings.inbox, self._skip, self._presence, problems, self._unsteady.devices)
         looks = ledger.look(entries, move=self._move)
         backlog = choose(looks, self._settings.order, self._settings.settle_s, self._deferred)
         count = problems.total()
@@ -236,10 +252,10 @@ class _Service:
             if self._stop.is_set():
                 break
             delivery.put(Owed(look))
-        if not backlog.next and not backlog.suspects:
+        if not backlog.has_work:
             delivery.check()
             self._disk.succeeded()
-            self._condition.set("idle")
+            self._condition.set("waiting" if backlog.waiting else "idle")
             return True
         self._condition.set("running")
         try:
@@ -273,15 +289,15 @@ class _Service:
             return None  # later, then
         return today
 
-    def _is_over(self, backlog: Backlog, *, done: bool) -> bool:
-        """Whether all that is there is decided, but for what is not whole or not readable for longer."""
-        waits = backlog.fresh or backlog.soon or backlog.is_partial or backlog.next or backlog.suspects
-        return done and not waits
+    def _tell_undecided(self, backlog: Backlog, problems: int) -> bool:
+        if backlog.waiting or problems:
+            self._observer.observe(Undecided(backlog.waiting, problems))
+        return bool(backlog.waiting or problems)
 
     def _rest(self, backlog: Backlog, waker: Waker, scan_s: float, *, done: bool) -> None:
         """Until the next scan; `scan_s` is of processor time."""
         settings = self._settings
-        if not done or backlog.is_partial or ((backlog.next or backlog.suspects) and settings.once):
+        if not done or backlog.is_partial or (backlog.has_work and settings.once):
             return
         least = max(LEAST_PAUSE_S, WORK_PER_SCAN * scan_s)
         if backlog.fresh or (backlog.soon and settings.once):

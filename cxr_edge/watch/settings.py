@@ -1,6 +1,7 @@
 """Everything that a user may decide about watching a folder, in one frozen value."""
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,27 +64,44 @@ class Settings:
     once: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse folders that would feed the service its own output.
+        """Refuse folders that would feed the service its own output, and times that are no numbers.
 
         Raises:
-            UsageError: results, state or a folder of `--after` is the inbox itself; the log is a file of the inbox.
+            UsageError: results, state or a folder of `--after` is the inbox itself; the state is the results folder;
+                the log is a file of the inbox; a time is not finite.
         """
+        self._check_times()
         inbox = _real(self.inbox)
         others = {
-            "results": self.results,
-            "state": self.state,
-            "after_done": self.after_done,
-            "after_rejected": self.after_rejected,
+            "--results": self.results,
+            "--state": self.state,
+            "--after done": self.after_done,
+            "--after rejected": self.after_rejected,
         }
         for name, folder in others.items():
             if folder is not None and _real(folder) == inbox:
                 message = f"{name} is the inbox itself; need another folder (one inside the inbox will do)"
                 raise UsageError(message)
+        if self.state is not None and _real(self.state) == _real(self.results):
+            message = "--state is the results folder itself; need another folder, on a local disk"
+            raise UsageError(message)
         passed_over = [_real(folder) for folder in others.values() if folder is not None]
         log = self.log_file
         if log is not None and _is_below(log, inbox) and not any(_is_below(log, folder) for folder in passed_over):
-            message = "log_file lies in the inbox, where each line would be a new file; need another folder"
+            message = "--log lies in the inbox, where each line would be a new file; need another folder"
             raise UsageError(message)
+
+    def _check_times(self) -> None:
+        times = {
+            "--poll-interval": self.poll_interval_s,
+            "--settle": self.settle_s,
+            "--incomplete-after": self.incomplete_after_s,
+            "--study-timeout": self.study_timeout_s,
+        }
+        for name, seconds in times.items():
+            if not math.isfinite(seconds):
+                message = f"{name} is {seconds}; need a number of seconds"
+                raise UsageError(message)
 
     @property
     def state_folder(self) -> Path:

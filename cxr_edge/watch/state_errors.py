@@ -17,6 +17,10 @@ class LedgerDamaged(CxrEdgeError):  # noqa: N818 - named after what happened, as
     exit_code = 6
 
 
+class LedgerGone(LedgerDamaged):
+    """The open ledger's file is not in the state folder any more; one that is there may be whole."""
+
+
 class StateUnusable(OutputError):  # noqa: N818 - the same
     """The state folder cannot be read or written; nothing was changed, and the same call may succeed later.
 

@@ -12,7 +12,7 @@ import msgspec
 from cxr_edge.watch.events import State
 from cxr_edge.watch.health import FILE_NAME, HEALTH_VERSION, Health
 
-WELL: frozenset[State] = frozenset({"starting", "running", "idle"})
+WELL: frozenset[State] = frozenset({"starting", "running", "waiting", "idle"})
 SILENT_AFTER_S = 180.0  # a service that is alive reports at least once a minute
 MAX_BYTES = 1 << 20
 _STILL_ACTIVE, _ACCESS_DENIED, _QUERY_LIMITED_INFORMATION = 259, 5, 0x1000  # minwinbase.h, winerror.h, winnt.h
@@ -23,7 +23,7 @@ class Status:
     """What `cxr-edge watch --status` says.
 
     Attributes:
-        well: a live watcher is starting, running or idle.
+        well: a live watcher is starting, running, waiting or idle.
         verdict: one sentence.
         health: what the file holds; None where there is none.
     """

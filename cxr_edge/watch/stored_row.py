@@ -1,4 +1,4 @@
-"""A result file read back: a valid row of the content it is named after, or nothing."""
+"""A result file or a study's summary read back: a valid row, of the content a result is named after, or nothing."""
 
 import json
 from typing import Annotated, Literal, NoReturn
@@ -80,6 +80,45 @@ class _Classified(_Image, tag_field="status", tag="classified"):
     execution_provider: str
     warnings: list[_Note]
     label_index: Annotated[int, Meta(ge=0)] | None = None  # absent in earlier results
+
+
+class _StudySource(Struct):
+    study_instance_uid: str | None
+
+
+class _Study(Struct):
+    schema_version: Literal[1]
+    kind: Literal["study"]
+    source: _StudySource
+    images: Annotated[int, Meta(ge=2)]
+    rejected: Annotated[int, Meta(ge=0)]
+
+
+class _RejectedStudy(_Study, tag_field="status", tag="rejected"):
+    reason: _Note
+
+
+class _ClassifiedStudy(_Study, tag_field="status", tag="classified"):
+    label: str
+    probabilities: dict[str, Share]
+    score: Share
+    positive: bool
+    operating_point: _OperatingPoint
+    deciding_image: _Source
+    gate: _Gate
+    model: _Model
+    execution_provider: str
+    label_index: Annotated[int, Meta(ge=0)] | None = None  # absent in earlier results
+
+
+def parse_study(data: bytes) -> Row | None:
+    """The row that the bytes of a study's summary hold; None where they are cut or hold no valid one."""
+    try:
+        row = json.loads(data, parse_constant=_refuse)
+        convert(row, _RejectedStudy | _ClassifiedStudy)
+    except (ValueError, ValidationError, RecursionError):
+        return None
+    return dict(row)
 
 
 def parse_row(data: bytes, content: str) -> Row | None:

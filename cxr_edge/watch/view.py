@@ -16,6 +16,7 @@ from cxr_edge.watch.status import facts_of
 DISCLAIMER = "Not a medical device."
 STYLES = {
     "running": "green",
+    "waiting": "green",
     "idle": "green",
     "inbox_away": "bold red",
     "outbox_unavailable": "bold red",
@@ -70,4 +71,5 @@ def _lines(health: Health | None) -> list[tuple[str, str, str]]:
     state = health.state if health.reason is None else f"{health.state} ({health.reason})"
     lines = [("state", f"{state} since {health.since}", STYLES.get(health.state, ""))]
     lines += [(name, value, "") for name, value in facts_of(health).items()]
-    return [*lines, ("", f"Ctrl-C stops after the running image. {DISCLAIMER}", "dim")]
+    hint = "" if health.state in ("stopping", "stopped") else "Ctrl-C stops after the running image. "
+    return [*lines, ("", f"{hint}{DISCLAIMER}", "dim")]

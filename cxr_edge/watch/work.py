@@ -25,6 +25,7 @@ from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.patience import InferenceFails, pause_after
 from cxr_edge.watch.reading import Outcome as Reading
 from cxr_edge.watch.reading import Read, read
+from cxr_edge.watch.recheck import Rechecker, Unsteady
 from cxr_edge.watch.state_errors import LedgerDamaged, StateUnusable
 
 READERS: Final = 2  # a share answers slowly; the network need not wait for it
@@ -48,8 +49,9 @@ class _Job:
 class Worker:
     """Takes the files of one backlog after the other. Used by one thread."""
 
-    def __init__(self, parts: Parts, classifier: Classifier, delivery: Delivery) -> None:
+    def __init__(self, parts: Parts, classifier: Classifier, delivery: Delivery, unsteady: Unsteady) -> None:
         """Keep what it works with."""
+        self._rechecker = Rechecker(parts, unsteady)
         self._parts, self._classifier, self._delivery = parts, classifier, delivery
         self._settings, self._ledger, self._deferred = parts.settings, parts.ledger, parts.deferred
         self._in_flight: deque[_Job] = deque()
@@ -72,7 +74,7 @@ class Worker:
             self._release(entry)
 
     def work(self, backlog: Backlog, seconds: float) -> bool:
-        """Take files for about so long; those that runs ended over come last, each alone.
+        """Take files for about so long; those that runs ended over come last, each alone; then compare decided ones.
 
         Returns:
             Whether all were taken.
@@ -97,7 +99,7 @@ class Worker:
         for look in backlog.suspects:
             taken += self._take(in_time([look]))
         self._parts.observer.observe(Queued(waiting, 0))
-        return taken == len(backlog.next) + len(backlog.suspects)
+        return self._rechecker.work(backlog.rechecks, until) and taken == len(backlog.next) + len(backlog.suspects)
 
     def _take(self, looks: Iterator[Look]) -> int:
         taken = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from dicom_files import gradient, make_file
 from PIL import Image
-from serving import Api
+from serving import Api, File
 from tiny_models import tiny_model
 
 from cxr_edge.classifier import Classifier, load
@@ -54,6 +54,12 @@ def png() -> bytes:
     stream = io.BytesIO()
     Image.fromarray(chest_phantom(120, 100)).save(stream, "PNG")
     return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def image(png: bytes) -> File:
+    """The same as a file to upload."""
+    return ("a.png", png)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ BEARER = {"authorization": f"Bearer {TOKEN}"}
         ("[::1]:8000", 200),
         ("127.0.0.1", 421),
         ("127.0.0.1:80", 421),
-        ("127.0.0.2:8000", 421),
+        ("127.0.0.2:8000", 200),  # this machine, too
+        ("192.0.2.7:8000", 421),
         ("rebound.example:8000", 421),
         ("localhost.rebound.example:8000", 421),
         ("user@localhost:8000", 421),

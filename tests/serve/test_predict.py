@@ -1,6 +1,7 @@
 """POST /predict and what is kept of its results."""
 
 import asyncio
+import gc
 import io
 import sys
 import threading
@@ -19,6 +20,7 @@ from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.heatmap import heat_map
 from cxr_edge.phantom import chest_phantom
 from cxr_edge.results import to_row
+from cxr_edge.serve.form import Form, Upload
 
 MULTIPART = {"content-type": "multipart/form-data; boundary=frontier"}
 
@@ -297,3 +299,29 @@ async def _post_and_leave(api: Api, png: bytes) -> None:
     headers += [(name.encode(), value.encode()) for name, value in MULTIPART.items()]
     scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
     await api.application.asgi({**scope, "http_version": "1.1", "root_path": ""}, receive, send)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form(("a", bytes(100_000))),
+        form(("a", bytes(100_000)), ("b", b"")),
+        form(("a", bytes(100_000)))[:-20],
+        form(("a", bytes(100_000)))[:-20] + b"\r\n--frontier?",
+        form(*[("a", bytes(1000))] * 60),
+        form(("a", bytes(3_000_000))),
+    ],
+    ids=["rejected", "several", "cut off", "malformed", "too many", "too large"],
+)
+def test_no_upload_waits_for_the_garbage_collector(api_with: Callable[..., Api], body: bytes) -> None:
+    """It counts objects, not bytes: a cycle would keep gigabytes before it thinks that there is work."""
+    api = api_with(max_body_bytes=1_000_000)
+    api.request("POST", "/predict", headers=MULTIPART, content=body)
+    gc.collect()
+    gc.disable()
+    try:
+        api.request("POST", "/predict", headers=MULTIPART, content=body)
+        left = [item for item in gc.get_objects() if isinstance(item, Form | Upload)]
+    finally:
+        gc.enable()
+    assert left == []

@@ -13,7 +13,7 @@ import pytest
 
 from cxr_edge.cli.app import run
 from cxr_edge.errors import UsageError
-from cxr_edge.watch.events import Classified, Event, Notice, Observer, Queued, StateChanged
+from cxr_edge.watch.events import Classified, Event, Notice, Observer, Queued, StateChanged, Undecided
 from cxr_edge.watch.health import FILE_NAME, HealthKeeper
 from cxr_edge.watch.settings import Settings, state_folder_of
 
@@ -93,11 +93,14 @@ def test_a_file_with_one_option_over_it(tmp_path: Path, seen: list[Settings]) ->
     [
         (["IN"], "no results was named"),
         ([], "no inbox was named"),
-        (["IN", "--results", "IN"], "results is the inbox itself"),
+        (["IN", "--results", "IN"], "--results is the inbox itself"),
         (["IN", "--results", "OUT", "--after", "gone:X"], "need done:FOLDER or rejected:FOLDER"),
         (["IN", "--results", "OUT", "--after", "done:"], "need done:FOLDER or rejected:FOLDER"),
         (["IN", "--results", "OUT", "--after", "done:A", "--after", "done:B"], "given twice"),
         (["IN", "--results", "OUT", "--poll-interval", "0"], "poll-interval"),
+        (["IN", "--results", "OUT", "--poll-interval", "nan"], "--poll-interval is nan; need a number of seconds"),
+        (["IN", "--results", "OUT", "--settle", "nan"], "--settle is nan; need a number of seconds"),
+        (["IN", "--results", "OUT", "--state", "OUT"], "--state is the results folder itself"),
         (["IN", "--results", "OUT", "--json"], "--json goes with --status"),
         (["--status"], "which watcher"),
         (["--config", "absent.toml"], "cannot be read"),
@@ -167,6 +170,34 @@ def test_a_crash_names_no_file(
     assert "cxr_edge.cli.watch:" in crashed["place"]
     assert "MARK" not in captured.err + captured.out
     assert json.loads((state / FILE_NAME).read_bytes())["reason"] == "crashed"
+
+
+@pytest.mark.parametrize(
+    ("files", "places", "said"),
+    [
+        (1, 0, "1 file not whole, not readable or never at rest; the"),
+        (0, 2, "2 places that cannot be looked at; the"),
+        (3, 1, "3 files not whole, not readable or never at rest and 1 place that cannot be looked at; the"),
+    ],
+)
+def test_what_is_undecided_is_the_last_word(
+    tmp_path: Path,
+    serve: Callable[[Service], None],
+    capsys: pytest.CaptureFixture[str],
+    files: int,
+    places: int,
+    said: str,
+) -> None:
+    def service(_settings: Settings, _stop: threading.Event, observer: Observer) -> int:
+        observer.observe(Undecided(files, places))
+        return 3
+
+    serve(service)
+    arguments = ["watch", str(tmp_path), "--results", str(tmp_path / "out"), "--state", str(tmp_path / "state")]
+    assert run([*arguments, "--once"]) == 3
+    logged, last = capsys.readouterr().err.splitlines()
+    assert json.loads(logged).items() >= {"event": "undecided", "files": files, "places": places}.items()
+    assert last.startswith(f"cxr-edge: not all is decided: {said} next run")
 
 
 def test_a_refusal_of_the_service_is_one_line(
@@ -245,6 +276,8 @@ def test_a_terminal_shows_a_live_table_and_a_signal_ends_it_with_0(tmp_path: Pat
     os.close(leader)
     assert process.wait(timeout=20) == 0
     assert b"stopped since" in shown
+    assert b"Ctrl-C" in shown
+    assert b"Ctrl-C" not in shown[shown.rindex(b"stopped since") :]
     assert b"{" not in shown  # no log lines between
 
 

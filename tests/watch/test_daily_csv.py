@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -173,6 +174,20 @@ def test_held_open_by_a_spreadsheet_it_is_late_and_loses_nothing(
     assert not list(tmp_path.glob(".*"))
     assert daily.update(pending).written == (_content(1), _content(2))
     assert _contents(tmp_path / f"results-{DAY}.csv") == [_content(1), _content(2)]
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_a_fault(tmp_path: Path, daily: DailyCsv, kind: str) -> None:
+    path = tmp_path / f"results-{DAY}.csv"
+    if kind == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("no pipes here")
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(OutboxUnavailable, match="no file") as caught:
+        daily.update(_fill(tmp_path, 1))
+    assert caught.value.kind is OutboxFault.OTHER
 
 
 def test_full_disk_leaves_the_last_whole_file(tmp_path: Path) -> None:

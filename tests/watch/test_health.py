@@ -23,6 +23,7 @@ from cxr_edge.watch.events import (
     Classified,
     Conflict,
     Crashed,
+    CsvRowMissing,
     Duplicate,
     Event,
     Fault,
@@ -34,6 +35,7 @@ from cxr_edge.watch.events import (
     Retry,
     Scanned,
     StateChanged,
+    StudyNotSummarised,
 )
 from cxr_edge.watch.health import FILE_NAME, Health, HealthKeeper, latencies_of
 from cxr_edge.watch.status import SILENT_AFTER_S, facts_of, is_alive, read_status
@@ -78,6 +80,9 @@ def test_events_are_counted(tmp_path: Path) -> None:
         Conflict(SHA, SHA, "04"),
         Incomplete("05", "truncated"),
         Retry("06", "run_ended", 2),
+        CsvRowMissing(2),
+        CsvRowMissing(1),
+        StudyNotSummarised("07", 4),
         Fault("outbox_full", "No space left on device", 5.0),
         StateChanged("outbox_unavailable", "outbox_full"),
     ]
@@ -93,6 +98,8 @@ def test_events_are_counted(tmp_path: Path) -> None:
         "incomplete": 1,
         "retried": 1,
         "faults": 1,
+        "csv_rows_missing": 3,
+        "studies_not_summarised": 1,
     }
     assert health.rejected_by_reason == {"truncated": 2, "unreadable": 1}
     assert (health.state, health.reason, health.last_fault) == ("outbox_unavailable", "outbox_full", "outbox_full")
@@ -204,7 +211,7 @@ def test_only_a_working_watcher_is_well(tmp_path: Path, state: str) -> None:
     keeper = HealthKeeper(tmp_path / FILE_NAME)
     keeper.observe(StateChanged(state))  # type: ignore[arg-type]  # one of the Literal's
     status = read_status(tmp_path)
-    assert status.well == (state in ("starting", "running", "idle"))
+    assert status.well == (state in ("starting", "running", "waiting", "idle"))
     assert state in status.verdict
 
 
@@ -308,6 +315,13 @@ def test_the_view_shows_what_health_knows(tmp_path: Path) -> None:
     text = buffer.getvalue()
     for part in ("inbox_away (inbox_away) since 2023-11-14T22:13:20", "truncated 1", "Not a medical device."):
         assert part in text
+    assert "Ctrl-C stops after the running image" in text
+    for state in ("stopping", "stopped"):
+        keeper.observe(StateChanged(state))
+        buffer = io.StringIO()
+        Console(file=buffer, width=120).print(table_of(keeper.report()))
+        assert "Ctrl-C" not in buffer.getvalue()
+        assert "Not a medical device." in buffer.getvalue()
     Console(file=buffer).print(table_of(None))
     assert "starting" in buffer.getvalue()
 

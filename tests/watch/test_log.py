@@ -77,6 +77,12 @@ def test_levels_say_whom_to_wake() -> None:
     assert set(_LEVELS) == set(KINDS)
 
 
+def test_a_problem_that_stands_is_told_once_and_so_is_its_end() -> None:
+    counts = (0, 2, 2, 2, 1, 1, 0, 0)
+    lines = _lines(*(Scanned(5, 0.1, problems=count) for count in counts))
+    assert [(line["level"], line["problems"]) for line in lines] == [("warning", 2), ("warning", 1), ("info", 0)]
+
+
 def test_a_notice_is_logged_by_its_code_alone() -> None:
     (line,) = _lines(Notice("provider_fallback", "a library's own words"))
     assert line["code"] == "provider_fallback"

@@ -178,6 +178,50 @@ def test_a_reason_of_a_newer_release_is_read_and_kept(path: Path) -> None:
     assert (results / f"{sha256(7)}.json").read_bytes() == before
 
 
+def test_study_summaries_go_on_under_a_new_salt(path: Path) -> None:
+    results = path.parent / "results"
+    known = {"schema_version": 1, "kind": "study", "status": "rejected", "rejected": 2, "images": 2}
+    reason = {"code": "no_image_classified", "message": "none"}
+
+    def write(salt: Keys, uid: str | None, images: int, key: str | None = None) -> Path:
+        row = {**known, "images": images, "reason": reason, "source": {"study_instance_uid": uid}}
+        file = results / f"study-{salt.of(key or uid or '').hex()}.json"
+        file.write_text(json.dumps(row), encoding="ascii")
+        return file
+
+    lost = Keys(bytes([1] * 32))
+    stale = [write(lost, "1.0", 4), write(lost, "1.1", 3), write(lost, "1.2", 2)]
+    kept = [write(KEYS, "1.1", 2), write(KEYS, "1.2", 3), write(lost, None, 5)]
+    cut = results / f"study-{'0' * 32}.json"
+    cut.write_bytes(b"{")
+    for _ in range(2):
+        rebuild(path, KEYS, results).close()
+        found = {file.name: json.loads(file.read_bytes())["images"] for file in results.glob("study-*") if file != cut}
+        first = f"study-{KEYS.of('1.0').hex()}.json"
+        assert found == {first: 4, kept[0].name: 3, kept[1].name: 3, kept[2].name: 5}
+        assert not {file.name for file in stale} & set(found)
+        assert cut.read_bytes() == b"{"
+        path.write_bytes(b"damaged again")
+
+
+def test_a_summary_that_may_not_be_renamed_holds_up_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, replace_file = path.parent / "results", Path.replace
+    row = {"schema_version": 1, "kind": "study", "status": "rejected", "rejected": 2, "images": 2}
+    rest = {"reason": {"code": "no_image_classified", "message": "none"}, "source": {"study_instance_uid": "1.0"}}
+    stale = results / f"study-{'1' * 32}.json"
+    stale.write_text(json.dumps({**row, **rest}), encoding="ascii")
+
+    def refuse(source: Path, target: Path) -> Path:
+        if source == stale:
+            raise PermissionError(13, "Permission denied")
+        return replace_file(source, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with rebuild(path, KEYS, results) as ledger:
+        assert ledger.rebuilt == Rebuilt(5, 0)
+    assert stale.exists()
+
+
 def test_an_outbox_that_is_away_changes_nothing(path: Path) -> None:
     before = path.read_bytes()
     with pytest.raises(OutboxUnavailable):

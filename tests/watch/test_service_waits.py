@@ -128,7 +128,7 @@ def test_what_ends_in_zeros_gets_more_patience(watched: Settings, monkeypatch: p
 def test_once_leaves_what_is_not_whole_for_later(watched: Settings) -> None:
     put(watched.inbox / "cut.dcm", dicom(1)[:3000])
     good = put(watched.inbox / "good.dcm", dicom(2))
-    serve_once(watched)
+    serve_once(watched, code=3)
     assert statuses(watched.results) == {good: "classified"}
     whole = put(watched.inbox / "cut.dcm", dicom(1))
     serve_once(watched)

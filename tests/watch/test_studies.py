@@ -14,8 +14,9 @@ from cxr_edge.errors import Reason
 from cxr_edge.results import StudyCollector, to_row
 from cxr_edge.results.studies import may_decide
 from cxr_edge.types import Gate, Prediction, Rejection, Source, Tags
+from cxr_edge.watch.ledger_values import Content
 from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable
-from cxr_edge.watch.studies import write_study
+from cxr_edge.watch.studies import Summary, write_study
 
 SCHEMA = json.loads(files("cxr_edge.results").joinpath("result.schema.json").read_text(encoding="utf-8"))
 KEY = bytes(range(16))
@@ -41,13 +42,24 @@ def _rejection(letter: str) -> Rejection:
     return Rejection(source=_source(letter), reason=Reason.TRUNCATED, message="cut short")
 
 
-def _write(folder: Path, *results: Prediction | Rejection, identifiers: bool = True) -> list[tuple[str, bool]]:
-    images = []
+def _known(result: Prediction | Rejection) -> Content:
+    """What the ledger has of it."""
+    assert result.source.content_sha256 is not None
+    content = bytes.fromhex(result.source.content_sha256)
+    if isinstance(result, Rejection):
+        return Content(content, "rejected", None, KEY, result.reason.value, None, decides=False, day="")
+    return Content(content, "classified", None, KEY, None, result.score, decides=may_decide(result), day="")
+
+
+def _write(folder: Path, *results: Prediction | Rejection, identifiers: bool = True) -> list[Content]:
     for result in results:
         Outbox(folder).write_result(to_row(result, identifiers=identifiers))
-        assert result.source.content_sha256 is not None
-        images.append((result.source.content_sha256, may_decide(result)))
-    return images
+    return [_known(result) for result in results]
+
+
+def _take(folder: Path, *letters: str) -> None:
+    for letter in letters:
+        (folder / f"{letter * 64}.json").unlink()
 
 
 def _summary(folder: Path) -> dict[str, Any]:
@@ -74,7 +86,7 @@ def test_it_is_the_row_of_classify(
     for result in results:
         collector.add(result)
     images = _write(tmp_path, *results, identifiers=identifiers)
-    assert write_study(Outbox(tmp_path), KEY, images, identifiers=identifiers) is True
+    assert write_study(Outbox(tmp_path), KEY, images, identifiers=identifiers) is Summary.WRITTEN
     assert [_summary(tmp_path)] == collector.rows()
 
 
@@ -106,22 +118,81 @@ def test_a_late_image_changes_it_and_the_same_images_do_not(tmp_path: Path) -> N
 
 def test_one_image_is_no_study(tmp_path: Path) -> None:
     images = _write(tmp_path, _image("a", 0.2))
-    assert write_study(Outbox(tmp_path), KEY, images) is False
+    assert write_study(Outbox(tmp_path), KEY, images) is Summary.NOT_NEEDED
     assert not (tmp_path / NAME).exists()
 
 
-def test_a_result_that_is_gone_or_damaged_does_not_count(tmp_path: Path) -> None:
-    images = _write(tmp_path, _image("a", 0.9), _image("b", 0.2), _image("c", 0.3), _image("d", 0.8))
-    (tmp_path / f"{'a' * 64}.json").unlink()
-    (tmp_path / f"{'d' * 64}.json").write_bytes(b"{")
-    assert write_study(Outbox(tmp_path), KEY, images) is True
-    assert (_summary(tmp_path)["images"], _summary(tmp_path)["deciding_image"]["path"]) == (2, "c.dcm")
+def test_images_whose_results_are_gone_or_damaged_count(tmp_path: Path) -> None:
+    images = _write(tmp_path, _image("a", 0.2), _image("b", 0.9), _image("c", 0.3), _rejection("d"))
+    _take(tmp_path, "a", "d")
+    (tmp_path / f"{'c' * 64}.json").write_bytes(b"{")
+    assert write_study(Outbox(tmp_path), KEY, images) is Summary.WRITTEN
+    summary = _summary(tmp_path)
+    assert (summary["images"], summary["rejected"], summary["deciding_image"]["path"]) == (4, 1, "b.dcm")
+    assert summary["source"]["study_instance_uid"] == UID
 
 
-def test_what_the_ledger_says_of_a_rejected_image_makes_it_decide_nothing(tmp_path: Path) -> None:
-    _write(tmp_path, _rejection("a"), _image("b", 0.2))
-    assert write_study(Outbox(tmp_path), KEY, [("a" * 64, True), ("b" * 64, True)]) is True
-    assert _summary(tmp_path)["deciding_image"]["path"] == "b.dcm"
+@pytest.mark.parametrize("identifiers", [True, False])
+def test_the_last_summary_speaks_for_a_deciding_image_that_is_gone(tmp_path: Path, *, identifiers: bool) -> None:
+    images = _write(tmp_path, _image("a", 0.9), _image("b", 0.2))
+    write_study(Outbox(tmp_path), KEY, images)
+    before = _summary(tmp_path)
+    _take(tmp_path, "a", "b")
+    images += _write(tmp_path, _image("c", 0.1), _rejection("d"))
+    assert write_study(Outbox(tmp_path), KEY, images, identifiers=identifiers) is Summary.WRITTEN
+    after = _summary(tmp_path)
+    assert (after["images"], after["rejected"], after["positive"]) == (4, 1, True)
+    assert (UID in (tmp_path / NAME).read_text()) is identifiers
+    if identifiers:
+        assert after == {**before, "images": 4, "rejected": 1}
+
+
+@pytest.mark.parametrize("spoil", [None, b"", b"{}", b'{"kind": "study"}', b"[" * 100_000, "other", "rejected", "cut"])
+def test_without_the_deciding_image_there_is_no_new_summary(tmp_path: Path, spoil: bytes | str | None) -> None:
+    images = _write(tmp_path, _image("a", 0.1), _image("b", 0.2), _image("c", 0.9))
+    write_study(Outbox(tmp_path), KEY, images[:2])
+    data = (tmp_path / NAME).read_bytes()
+    wrong = {
+        "other": data,  # decided by another image
+        "rejected": data.replace(b'"classified"', b'"rejected"'),
+        "cut": data.replace(b"b" * 64, b"c" * 64)[:-50],
+    }
+    _take(tmp_path, "c")
+    content = wrong[spoil] if isinstance(spoil, str) else spoil
+    (tmp_path / NAME).unlink()
+    if content is not None:
+        (tmp_path / NAME).write_bytes(content)
+    assert write_study(Outbox(tmp_path), KEY, images) is Summary.NOT_POSSIBLE
+    assert ((tmp_path / NAME).read_bytes() if content is not None else None) == content
+
+
+def test_a_ledger_that_knows_fewer_images_changes_no_summary(tmp_path: Path) -> None:
+    images = _write(tmp_path, _image("a", 0.9), _image("b", 0.2), _image("c", 0.3))
+    write_study(Outbox(tmp_path), KEY, images)
+    assert write_study(Outbox(tmp_path), KEY, images[1:]) is Summary.NOT_POSSIBLE
+    assert _summary(tmp_path)["images"] == 3
+
+
+def test_where_none_decides_the_study_keeps_its_uid(tmp_path: Path) -> None:
+    images = _write(tmp_path, _image("a", 0.9, view="LL"), _rejection("b"))
+    write_study(Outbox(tmp_path), KEY, images)
+    _take(tmp_path, "a", "b")
+    assert write_study(Outbox(tmp_path), KEY, [*images, _known(_rejection("c"))]) is Summary.WRITTEN
+    summary = _summary(tmp_path)
+    assert (summary["images"], summary["rejected"], summary["status"]) == (3, 2, "rejected")
+    assert summary["source"]["study_instance_uid"] == UID
+
+
+def test_a_uid_that_the_deciding_row_withholds_comes_from_another(tmp_path: Path) -> None:
+    images = _write(tmp_path, _image("a", 0.9), identifiers=False) + _write(tmp_path, _image("b", 0.2))
+    write_study(Outbox(tmp_path), KEY, images)
+    assert _summary(tmp_path)["source"]["study_instance_uid"] == UID
+
+
+def test_a_deciding_row_that_stands_as_rejected_decides_nothing(tmp_path: Path) -> None:
+    images = [_known(_image("a", 0.9)), *_write(tmp_path, _image("b", 0.2))]
+    _write(tmp_path, _rejection("a"))
+    assert write_study(Outbox(tmp_path), KEY, images) is Summary.NOT_POSSIBLE
 
 
 def test_a_folder_that_is_away_is_told(tmp_path: Path) -> None:
