@@ -195,7 +195,8 @@ def _trained(name: str, scene: Scene) -> Path:
 
 def _stand_in(name: str, scene: Scene, target: Path) -> Path:
     """The recipe with what this machine lacks replaced: data set, ImageNet weights, hours."""
-    recipe = tomllib.loads((MODELS / name / "recipe.toml").read_text(encoding="utf-8"))
+    texts = [MODELS / name / part for part in ("recipe.toml", "training.toml")]  # the latter: not yet released with it
+    recipe = tomllib.loads("\n".join(file.read_text(encoding="utf-8") for file in texts if file.is_file()))
     effort = PHANTOM_EFFORT if scene.phantoms else EFFORTS.get(name)
     recipe["model"]["version"] = "0.0.1"
     recipe["model"]["name"] += "-road"
