@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 PIECE: Final = 1 << 16  # pixels; numpy turns the indices of a piece into 64 bits first, which stay in the cache
 SHARE: Final = 1 << 17  # pixels that one thread takes at a time; OpenCV starts threads of its own from 2^18 on
-# OpenCV saves about 1 ns of 2 ns a pixel; its import takes 0.1 s
-PIXELS_WORTH_AN_IMPORT: Final = 100_000_000
+# two threads took 2.9 ms by numpy and 1.2 by OpenCV for 5 million pixels: so many make up for 0.09 s of import
+PIXELS_WORTH_AN_IMPORT: Final = 270_000_000
 ENTRIES: Final = 1 << 16  # of a table that OpenCV takes for 16-bit patterns
 
 _seen = 0  # pixels
