@@ -1,5 +1,6 @@
 """Decoding in processes of their own: the same results, and whatever happens to a process costs one image."""
 
+import contextlib
 import ctypes
 import errno
 import io
@@ -248,6 +249,32 @@ def test_many_threads_share_one_pool(image: Path) -> None:
         done = list(threads.map(preparer.prepare_safely, [image] * 24))
         assert all(isinstance(result, Prepared) for result in done)
         assert 1 <= len(_children(pool)) <= 2
+
+
+@POSIX
+def test_who_looks_for_the_unfit_ends_nobodys_process(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process found free, and lent to another thread before it is looked at, is busy and not unfit."""
+    with Pool(ONE) as pool, ThreadPoolExecutor(1) as threads:
+        preparer = _preparer(pool)
+        assert isinstance(preparer.prepare(image), Prepared)
+        (child,), lent, plain = _children(pool), [], pool._free  # noqa: SLF001
+        pid = _stopped(pool)  # whoever gets it keeps it for a while
+
+        def free() -> list[Child]:
+            found = plain()
+            if threading.current_thread() is threading.main_thread():
+                lent.append(threads.submit(preparer.prepare_safely, image))
+                deadline = time.monotonic() + 1
+                while child.is_fit() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+            return found
+
+        monkeypatch.setattr(pool, "_free", free)
+        pool._forget_unfit()  # noqa: SLF001
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+        assert isinstance(lent[0].result(10), Prepared)
+        assert _pids(pool) == [pid]
 
 
 @POSIX

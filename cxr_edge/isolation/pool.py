@@ -149,9 +149,12 @@ class Pool:
             return True
 
     def _forget_unfit(self) -> None:
-        for child in self._free():
-            if not child.is_fit():
-                self._forget(child)
+        with self._lock:  # found free, a process must not be lent before it is looked at: busy, it would look unfit
+            unfit = [child for child in self._free() if not child.is_fit()]
+            for child in unfit:
+                self._children.pop(child, None)
+        for child in unfit:
+            child.end()
 
     def _forget(self, child: Child) -> None:
         child.end()

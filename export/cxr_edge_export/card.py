@@ -130,7 +130,7 @@ def _training(beside: Beside) -> Iterator[str]:
     if beside.metrics is not None:
         found = beside.metrics
         rows += [
-            ("Trained by", f"{found.software}, seed {found.seed}"),
+            ("Trained by", f"{found.software}, seed {found.seed}, initial weights {found.weights}"),
             ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
             ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
         ]

@@ -1,9 +1,11 @@
 """Training on phantoms: it learns, repeats itself, and goes on after being killed as if nothing had happened."""
 
+import hashlib
 import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./exp
 
 from recipes import LAYERS, raw_recipe
 
-from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.errors import ModelError, OutputError, UsageError
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import TrainRequest, train
@@ -324,3 +326,46 @@ def test_a_space_that_fits_no_recipe_is_refused(tmp_path: Path, data: Path, old:
     base = request(recipe_file(tmp_path), data, tmp_path / "search")
     with pytest.raises(UsageError, match=words):
         tune(TuneRequest(base=base, space=space), Watching())
+
+
+def first_rows(run: Path) -> Row:
+    return msgspec.json.decode((run / "history.json").read_bytes(), type=list[Row])[0]
+
+
+def test_it_starts_from_a_network_trained_before(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], keras: Any
+) -> None:
+    """Its first epoch is better than the first from random weights, and the record says where they are from."""
+    trained = finished[0] / "model.keras"
+    found = train(request(recipe_file(tmp_path), data, tmp_path / "run", weights=str(trained)), Watching())
+    assert first_rows(tmp_path / "run").validation_loss < first_rows(finished[0]).validation_loss - 0.1
+    assert found.weights == "sha256:" + hashlib.sha256(trained.read_bytes()).hexdigest()
+    assert finished[1].weights == "random"
+    model = keras.saving.load_model(trained, compile=False)
+    model.save_weights(tmp_path / "x.weights.h5")
+    recipe = recipe_file(tmp_path, network={"layers": LAYERS, "weights": "x.weights.h5"})
+    train(request(recipe, data, tmp_path / "other"), Watching(stop_after=None))
+    rows = [msgspec.structs.asdict(first_rows(tmp_path / name)) for name in ("run", "other")]
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda _, path: path.with_name("none.keras"), "cannot be read: No such file"),
+        (lambda _, path: path.write_bytes(b"x") and path, "is not a Keras file"),
+        (lambda keras, path: _saved(keras, path, keras.layers.Lambda(lambda x: x)), "holds a Lambda layer"),
+        (lambda keras, path: _saved(keras, path, keras.layers.Conv2D(3, 3)), "do not fit layer conv2d"),
+    ],
+)
+def test_a_network_that_cannot_be_started_from(
+    tmp_path: Path, data: Path, keras: Any, make: Callable[[Any, Path], Path], says: str
+) -> None:
+    file = make(keras, tmp_path / "other.keras")
+    with pytest.raises(ModelError, match=says):
+        train(request(recipe_file(tmp_path), data, tmp_path / "run", weights=str(file)), Watching())
+
+
+def _saved(keras: Any, path: Path, layer: Any) -> Path:
+    keras.Sequential([keras.Input((48, 48, 3)), layer]).save(path)
+    return path

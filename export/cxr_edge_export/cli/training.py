@@ -20,6 +20,9 @@ HeldBackOption = Annotated[Path | None, typer.Option(help="Folder or list of ima
 TestOption = Annotated[Path | None, typer.Option(help="The same for the test.")]
 BackendOption = Annotated[str | None, typer.Option(help="tensorflow, torch or jax; default: $KERAS_BACKEND.")]
 SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)]
+WeightsOption = Annotated[
+    str | None, typer.Option(metavar="random|imagenet|FILE", help="Initial weights, instead of the recipe's.")
+]
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe.toml with [network] and [training].")]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
@@ -35,6 +38,7 @@ def train_command(  # noqa: PLR0913 - one parameter per option
     test: TestOption = None,
     backend: BackendOption = None,
     seed: SeedOption = None,
+    weights: WeightsOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
 ) -> None:
     """Train a recipe's network. Killed at any moment, --resume goes on from the last finished epoch."""
@@ -42,7 +46,9 @@ def train_command(  # noqa: PLR0913 - one parameter per option
 
     sets = (validation, test)
     with _Watcher() as watcher:
-        found = train(_request(recipe, data, sets, output, backend=backend, seed=seed, resume=resume), watcher)
+        found = train(
+            _request(recipe, data, sets, output, backend=backend, seed=seed, weights=weights, resume=resume), watcher
+        )
     write_out(f"{output}\n" + "".join(f"  {name}: {value}\n" for name, value in _lines(found)))
 
 
@@ -57,11 +63,12 @@ def tune_command(  # noqa: PLR0913 - one parameter per option
     test: TestOption = None,
     backend: BackendOption = None,
     seed: SeedOption = None,
+    weights: WeightsOption = None,
 ) -> None:
     """Search for better hyper-parameters, judged on validation images, and write the tuned recipe."""
     from cxr_edge_export.training.tune import TUNED, TuneRequest, read_space, tune
 
-    base = _request(recipe, data, (validation, test), output, backend=backend, seed=seed, resume=False)
+    base = _request(recipe, data, (validation, test), output, backend=backend, seed=seed, weights=weights, resume=False)
     with _Watcher() as watcher:
         rows = tune(TuneRequest(base=base, space=space), watcher)
     monitor = read_space(space).monitor
@@ -137,6 +144,7 @@ def _request(  # noqa: PLR0913 - the options that train and tune share
     *,
     backend: str | None,
     seed: int | None,
+    weights: str | None,
     resume: bool,
 ) -> "TrainRequest":
     from cxr_edge_export.training.backend import backend_named
@@ -150,6 +158,7 @@ def _request(  # noqa: PLR0913 - the options that train and tune share
         output=output,
         backend=None if backend is None else backend_named(backend),
         seed=seed,
+        weights=weights,
         resume=resume,
     )
 

@@ -82,8 +82,9 @@ class NetworkPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Attributes:
         backbone: name in `keras.applications`, without its top; None: `layers` are the whole network.
-        weights: of the backbone: `random`; `imagenet`, fetched by Keras, which needs a network once; or a file of
-            weights, relative to the recipe. Without a backbone: `random` or a file.
+        weights: initial ones of the backbone: `random`; `imagenet`, fetched by Keras, which needs a network once; or a
+            file relative to the recipe, of weights or a `.keras` network that begins with the same layers.
+            Without a backbone: `random` or a file.
         layers: what follows the backbone, or the whole network.
         output: `softmax`, or `sigmoid` for one unit that gives the second of two labels.
     """

@@ -32,6 +32,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         model: name in the recipe.
         seed: of the run.
+        weights: initial ones: `random`, `imagenet`, or `sha256:` and the hash of a file.
         software: versions of Keras and its backend.
         training_images: how many.
         epochs: run in all stages.
@@ -44,6 +45,7 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     seed: int
+    weights: str
     software: str
     training_images: int
     epochs: int

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxr_edge.errors import EnvironmentUnusable, ModelError, UsageError
+from cxr_edge.errors import EnvironmentUnusable, UsageError
 from cxr_edge_export.recipe import NetworkPlan, Recipe
 from cxr_edge_export.recipe import network as plans
 from cxr_edge_export.training.backend import keras_module
+from cxr_edge_export.training.weights import NAMED, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +66,8 @@ def build(recipe: Recipe, folder: Path, side: int | None = None) -> Built:
     except ValueError as error:
         message = f"the network of the recipe cannot be built: {str(error).splitlines()[0]}"
         raise UsageError(message) from None
-    if plan.weights not in ("random", "imagenet"):
-        _load_weights(built.extractor or built.model, folder / plan.weights)
+    if plan.weights not in NAMED:
+        load_weights(built, folder / plan.weights)
     return built
 
 
@@ -162,12 +163,3 @@ def _head_layers(recipe: Recipe, plan: NetworkPlan) -> _HeadLayers:
         count = len({rule.label for rule in auxiliary.classes})
         outputs.append(layers.Dense(count, activation="softmax", dtype="float32", name=AUXILIARY))
     return _HeadLayers(body=tuple(_layer(layer) for layer in plan.layers), outputs=tuple(outputs))
-
-
-def _load_weights(model: Any, file: Path) -> None:  # noqa: ANN401 - a keras.Model
-    try:
-        model.load_weights(file)
-    except Exception as error:
-        # Keras and h5py raise whatever they meet
-        message = f"the weights {file} cannot be read: {str(error).splitlines()[0]}"
-        raise ModelError(message) from error

@@ -35,11 +35,13 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         recipe_sha256: of its text.
         seed: of everything that is drawn.
         training_sha256: of the set of training images; `validation_sha256`, `test_sha256` likewise.
+        weights: initial ones: `random`, `imagenet`, or `sha256:` and the hash of a file.
         software: versions of Keras and of its backend.
     """
 
     recipe_sha256: str
     seed: int
+    weights: str
     training_sha256: str
     validation_sha256: str
     test_sha256: str

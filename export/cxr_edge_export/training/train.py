@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from cxr_edge.errors import UsageError
@@ -18,6 +19,7 @@ from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, deployed
 from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
 from cxr_edge_export.training.trainer import Told, Training, set_figures, train_stages
+from cxr_edge_export.training.weights import NAMED, describe_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +40,8 @@ class TrainRequest:
         backend: of Keras; None: the environment's, else TensorFlow.
         seed: None: the recipe's.
         resume: go on with the run in `output`.
-        weights_folder: what a file of weights is relative to; None: the recipe's own folder.
+        weights: `random`, `imagenet` or a file, instead of the recipe's.
+        weights_folder: what a file of weights in the recipe is relative to; None: the recipe's own folder.
     """
 
     recipe: Path
@@ -49,6 +52,7 @@ class TrainRequest:
     backend: Backend | None
     seed: int | None
     resume: bool
+    weights: str | None = None
     weights_folder: Path | None = None
 
 
@@ -62,27 +66,37 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         OutputError: the folder holds a run already, or cannot be written.
     """
     file = read_recipe(request.recipe)
-    plan = file.recipe.training
-    if plan is None:
+    recipe, plan = _with_weights(file.recipe, request.weights), file.recipe.training
+    if recipe.network is None or plan is None:
         message = f"the recipe {request.recipe} has no [network] and [training]: its network was trained elsewhere"
         raise UsageError(message)
     keras_module(request.backend)
     seed = plan.seed if request.seed is None else request.seed
     make_repeatable(seed)
     split = select(file.recipe, request.data, request.validation, request.test)
-    run = RunFolder(request.output)
-    checkpoint = run.begin(_beginning(file, split, seed), file.text, resume=request.resume)
-    _write_split(run, request.data, split)
     folder = request.weights_folder or request.recipe.resolve().parent
-    training = Training(file.recipe, folder, split, seed, run, told)
+    run = RunFolder(request.output)
+    beginning = _beginning(file, split, seed, describe_weights(recipe.network.weights, folder))
+    checkpoint = run.begin(beginning, file.text, resume=request.resume)
+    _write_split(run, request.data, split)
+    training = Training(recipe, folder, split, seed, run, told)
     built, state = train_stages(training, checkpoint)
-    return _finish(training, built, state)
+    return _finish(training, built, state, beginning)
 
 
-def _beginning(file: RecipeFile, split: Split, seed: int) -> Beginning:
+def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
+    """The recipe with other initial weights; a file of them is relative to the working folder."""
+    if weights is None or recipe.network is None:
+        return recipe
+    place = weights if weights in NAMED else str(Path(weights).resolve())
+    return msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights=place))
+
+
+def _beginning(file: RecipeFile, split: Split, seed: int, weights: str) -> Beginning:
     return Beginning(
         recipe_sha256=file.sha256,
         seed=seed,
+        weights=weights,
         training_sha256=set_sha256(split.training),
         validation_sha256=set_sha256(split.validation),
         test_sha256=set_sha256(split.test),
@@ -103,17 +117,22 @@ def _relative(path: Path, root: Path) -> str:
     return (resolved.relative_to(base) if resolved.is_relative_to(base) else resolved).as_posix()
 
 
-def _finish(training: Training, built: Built, state: State) -> Metrics:
+def _finish(training: Training, built: Built, state: State, beginning: Beginning) -> Metrics:
     model = deployed(built.model)
     training.run.write_model(model)
     if state.rows:
         training.run.write(CURVES, draw_curves(training.recipe.model.name, state.rows))
-    found = _metrics(training, model, state)
+    found = _metrics(training, model, state, beginning)
     training.run.finish(found)
     return found
 
 
-def _metrics(training: Training, model: Any, state: State) -> Metrics:  # noqa: ANN401 - a keras.Model
+def _metrics(
+    training: Training,
+    model: Any,  # noqa: ANN401 - a keras.Model
+    state: State,
+    beginning: Beginning,
+) -> Metrics:
     split, stages = training.split, sorted({row.stage for row in state.rows})
     seconds = [
         [s for s, row in zip(state.seconds, state.rows, strict=True) if row.stage == number] for number in stages
@@ -121,7 +140,8 @@ def _metrics(training: Training, model: Any, state: State) -> Metrics:  # noqa: 
     return Metrics(
         model=training.recipe.model.name,
         seed=training.seed,
-        software=describe_backend(),
+        weights=beginning.weights,
+        software=beginning.software,
         training_images=len(split.training),
         epochs=len(state.rows),
         seconds_per_epoch=tuple(round(statistics.median(some), 3) for some in seconds),
