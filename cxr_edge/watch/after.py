@@ -13,7 +13,8 @@ from typing import IO, Final
 
 from cxr_edge.files import rename_new, sync_folder
 from cxr_edge.watch.entry import Entry
-from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable, fault_of, probe, publish, require_folder
+from cxr_edge.watch.outbox import probe, publish, require_folder
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable, fault_of
 from cxr_edge.watch.presence import mount_depth
 
 _WHAT = "the folder that --after moves to"

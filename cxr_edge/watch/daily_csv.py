@@ -12,7 +12,8 @@ from typing import IO
 
 from cxr_edge.results import Row
 from cxr_edge.results.writers import CSV_COLUMNS, csv_header, csv_record
-from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 
 INTERVAL_S = 5.0
 REST = 20  # times as long as the last writing took: at most 5 % of the time is spent on it, however long the day

@@ -26,7 +26,8 @@ from cxr_edge.watch.events import (
     Rejected,
 )
 from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome
-from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.patience import Patience
 from cxr_edge.watch.state_errors import LedgerDamaged, StateUnusable

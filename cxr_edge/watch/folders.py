@@ -10,7 +10,8 @@ from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.watch import after
 from cxr_edge.watch.events import Notice, Observer
 from cxr_edge.watch.lock import hold
-from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable, remove_leftovers
+from cxr_edge.watch.outbox import remove_leftovers
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 from cxr_edge.watch.presence import InboxAway, Presence
 from cxr_edge.watch.settings import Settings
 from cxr_edge.watch.state_errors import StateUnusable, unusable

@@ -12,7 +12,7 @@ import math
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +22,7 @@ from cxr_edge.watch import ledger_schema
 from cxr_edge.watch.boot import boot_mark, is_same_boot
 from cxr_edge.watch.entry import Entry
 from cxr_edge.watch.keys import Keys
+from cxr_edge.watch.ledger_judge import Judge, Row, int64, numbers_of
 from cxr_edge.watch.ledger_values import Content, FileState, Look, Outcome, Rebuilt, Status, Study, content_of
 from cxr_edge.watch.state_errors import LedgerDamaged, StateUnusable, sqlite_errors
 
@@ -46,7 +47,6 @@ WHERE key = ? AND size = ? AND mtime_ns = ? AND state IN ('done', 'rejected', 'i
 _REMEMBER: Final = "UPDATE files SET inode = ?, ctime_ns = ? WHERE key = ?"
 _MOVED: Final = "UPDATE files SET moved = 1 WHERE key = ? AND size = ? AND mtime_ns = ?"
 _CONTENT: Final = "SELECT content, state, instance, study, reason, score, decides, day FROM contents "
-_Row = tuple[bytes, int, int, FileState, bytes | None, int, float, int, int, int | None, int | None]
 
 
 class Ledger:
@@ -157,7 +157,7 @@ class Ledger:
     def remember(self, entry: Entry) -> None:
         """A decided file holds what it held, under another inode or ctime."""
         with self._transaction() as connection:
-            connection.execute(_REMEMBER, (*_numbers(entry), self._keys.of(entry.relative)))
+            connection.execute(_REMEMBER, (*numbers_of(entry), self._keys.of(entry.relative)))
 
     def reopen(self, entry: Entry) -> None:
         """A decided file has other bytes than were read, by the same size and time: it is looked at as a new one."""
@@ -234,48 +234,25 @@ class Ledger:
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('boot', ?)", (boot,))
 
     def _look_at(self, batch: list[Entry], move: Collection[FileState]) -> list[Look]:
-        now, today = _now(), _today().toordinal()
-        looks: list[Look] = []
-        new: list[tuple[bytes, int, int, float, int, int, int]] = []
-        not_yet_today: list[tuple[int, bytes]] = []
-        renumbered: list[tuple[int, int, bytes]] = []
         keys = [self._keys.of(entry.relative) for entry in batch]
         with self._lock:
             marks = ",".join("?" * len(keys))
-            known: dict[bytes, _Row] = {
-                row[0]: row
-                for row in self._select(f"SELECT * FROM files WHERE key IN ({marks})", *keys)  # noqa: S608
-            }
-            for key, entry in zip(keys, batch, strict=True):
-                size, mtime_ns = _int64(entry.size), _int64(entry.mtime_ns)
-                row = known.get(key)
-                if row is None or row[1] != size or row[2] != mtime_ns or row[8]:
-                    new.append((key, size, mtime_ns, now, today, *_numbers(entry)))
-                    looks.append(Look(entry, Status.NEW))
-                    continue
-                _, _, _, state, content, tries, since, seen_day, _, inode, ctime_ns = row
-                if seen_day != today:
-                    not_yet_today.append((today, key))
-                status = _status(state, tries, move)
-                if inode != entry.inode or ctime_ns != entry.ctime_ns:
-                    numbers = _numbers(entry)
-                    if _differ((inode, ctime_ns), numbers) and status in (Status.DECIDED, Status.INCOMPLETE):
-                        status = Status.RECHECK
-                    elif any(numbers) and numbers != (inode, ctime_ns) and status not in (Status.CLAIMED, Status.MOVE):
-                        renumbered.append((*numbers, key))  # undecided, or not known before
-                looks.append(Look(entry, status, tries, now - since, state, content))
-            if new or not_yet_today or renumbered:
+            rows = self._select(f"SELECT * FROM files WHERE key IN ({marks})", *keys)  # noqa: S608
+            known: dict[bytes, Row] = {row[0]: row for row in rows}
+            judge = Judge(_now(), _today().toordinal(), move)
+            looks = [judge.look(key, entry, known.get(key)) for key, entry in zip(keys, batch, strict=True)]
+            if judge.new or judge.not_yet_today or judge.renumbered:
                 with self._transaction() as connection:
-                    connection.executemany(ledger_schema.SEE, new)
-                    connection.executemany("UPDATE files SET seen_day = ? WHERE key = ?", not_yet_today)
-                    connection.executemany(_REMEMBER, renumbered)
+                    connection.executemany(ledger_schema.SEE, judge.new)
+                    connection.executemany("UPDATE files SET seen_day = ? WHERE key = ?", judge.not_yet_today)
+                    connection.executemany(_REMEMBER, judge.renumbered)
         return looks
 
     def _decide(self, entry: Entry, state: FileState, content: bytes | None) -> bool:
         return self._connection.execute(_DECIDE, (state, content, *self._identity(entry))).rowcount == 1
 
     def _identity(self, entry: Entry) -> tuple[bytes, int, int]:
-        return self._keys.of(entry.relative), _int64(entry.size), _int64(entry.mtime_ns)
+        return self._keys.of(entry.relative), int64(entry.size), int64(entry.mtime_ns)
 
     def _contents(self, where: str, *values: object) -> list[Content]:
         return [content_of(row) for row in self._select(_CONTENT + where, *values)]
@@ -296,30 +273,6 @@ class Ledger:
                     with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back already
                         self._connection.execute("ROLLBACK")
                 raise
-
-
-def _status(state: FileState, tries: int, move: Collection[FileState]) -> Status:
-    if state == "seen":
-        return Status.RETRY if tries else Status.STABLE
-    if state == "claimed":
-        return Status.CLAIMED
-    if state in move:
-        return Status.MOVE
-    return Status.INCOMPLETE if state == "incomplete" else Status.DECIDED
-
-
-def _numbers(entry: Entry) -> tuple[int, int]:
-    return _int64(entry.inode), _int64(entry.ctime_ns)
-
-
-def _differ(before: Sequence[int | None], numbers: tuple[int, int]) -> bool:
-    """Whether an inode or a ctime that was known is another one now."""
-    return any(one and other and one != other for one, other in zip(before, numbers, strict=True))
-
-
-def _int64(value: int) -> int:
-    """What SQLite can hold: a file's time may be any that somebody set, beyond the year 2262 too."""
-    return (value + 2**63) % 2**64 - 2**63
 
 
 def _now() -> float:

@@ -5,7 +5,7 @@ from typing import Final
 from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.watch.condition import Condition
 from cxr_edge.watch.events import Fault, FaultCode, Observer, State
-from cxr_edge.watch.outbox import OutboxFault, OutboxUnavailable
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 from cxr_edge.watch.state_errors import StateFault, StateUnusable
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0

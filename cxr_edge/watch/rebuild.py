@@ -16,7 +16,8 @@ from cxr_edge.watch import ledger_schema
 from cxr_edge.watch.arrival import UNFINISHED
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Ledger, Rebuilt
-from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox, OutboxUnavailable
+from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.state_errors import sqlite_errors, unusable
 from cxr_edge.watch.stored_row import parse_row
 from cxr_edge.watch.studies import rename_studies

@@ -9,25 +9,25 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cxr_edge.classifier import Classifier, load
+from cxr_edge.classifier import Classifier
 from cxr_edge.errors import EnvironmentUnusable
-from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.watch.backlog import Backlog, Deferred, choose
 from cxr_edge.watch.belonging import Belonging
 from cxr_edge.watch.condition import Condition
 from cxr_edge.watch.delivery import Delivery, Owed
-from cxr_edge.watch.events import Fault, LedgerRebuilt, ModelLoaded, Notice, Observer, Queued, Scanned, Undecided
+from cxr_edge.watch.events import Fault, Observer, Queued, Scanned, Undecided
 from cxr_edge.watch.folders import InboxLock, make_state_folder, require_inbox, take_folders
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Ledger, LedgerDamaged, StateUnusable
 from cxr_edge.watch.lock import LOCK_NAME, hold
 from cxr_edge.watch.once import Once
-from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
+from cxr_edge.watch.opening import LEDGER_NAME, load_model, open_ledger
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.patience import Patience
 from cxr_edge.watch.place import Place
 from cxr_edge.watch.presence import InboxAway, Presence
-from cxr_edge.watch.rebuild import is_missing, rebuild
 from cxr_edge.watch.recheck import Unsteady
 from cxr_edge.watch.scan import ScanProblem, scan
 from cxr_edge.watch.settings import Settings
@@ -38,7 +38,6 @@ from cxr_edge.watch.work import Worker
 if TYPE_CHECKING:
     from cxr_edge.watch.ledger_values import FileState
 
-LEDGER_NAME: Final = "ledger.sqlite"
 STOPPED, UNDECIDED, UNDELIVERED = 0, 3, 6
 WORK_PER_SCAN: Final = 20  # seconds of work for each second of scanning: a long backlog costs 5 % of looking anew
 LEAST_PAUSE_S: Final = 0.2  # events come in swarms
@@ -106,7 +105,7 @@ class _Service:
             with contextlib.ExitStack() as stack:
                 stack.enter_context(self._lock)
                 if self._insist(lambda: self._take_folders(stack)):
-                    classifier = stack.enter_context(self._load())
+                    classifier = stack.enter_context(load_model(self._settings, self._observer))
                     keys = Keys.open(self._folder)
                     code = self._watch_on(classifier, keys)
             reason = "asked to"
@@ -134,25 +133,6 @@ class _Service:
         self._belonging.remember("results")
         self._outbox.check()  # remembers which folder it is, should somebody tidy its lock's file away
 
-    def _load(self) -> Classifier:
-        settings = self._settings
-        classifier = load(
-            settings.model,
-            provider=settings.provider,
-            threads=settings.threads,
-            gate=settings.gate,
-            operating_point=settings.operating_point,
-            isolation=IsolationLimits(),
-        )
-        for note in classifier.notices:
-            self._observer.observe(Notice(note.code, note.message))
-        if settings.heatmap:
-            from cxr_edge.heatmap import check_heat_maps
-
-            check_heat_maps(classifier.contract)
-        self._observer.observe(ModelLoaded(classifier.model, classifier.execution_provider))
-        return classifier
-
     def _watch_on(self, classifier: Classifier, keys: Keys) -> int:
         """Watch; with a new ledger whenever the old one turns out to be damaged."""
         code, damaged = STOPPED, False
@@ -161,7 +141,7 @@ class _Service:
             wanted = damaged
 
             def obtain(*, anew: bool = wanted, into: list[Ledger] = ledgers) -> None:
-                into.append(self._ledger(keys, anew=anew))
+                into.append(open_ledger(self._folder, keys, self._settings.results, self._observer, anew=anew))
 
             if not self._insist(obtain):
                 return code
@@ -170,20 +150,6 @@ class _Service:
                     return self._watch(classifier, keys, ledger, waker)
             except LedgerDamaged as error:
                 damaged = not isinstance(error, LedgerGone)
-
-    def _ledger(self, keys: Keys, *, anew: bool) -> Ledger:
-        path = self._folder / LEDGER_NAME
-        missing = not anew and is_missing(path, self._settings.results)
-        if not anew and not missing:
-            try:
-                return Ledger.open(path, keys)
-            except LedgerDamaged:
-                pass
-        self._observer.observe(Fault("ledger_missing" if missing else "ledger_damaged"))
-        ledger = rebuild(path, keys, self._settings.results, marker=LOCK_NAME)
-        if ledger.rebuilt is not None:
-            self._observer.observe(LedgerRebuilt(ledger.rebuilt.rows, ledger.rebuilt.skipped))
-        return ledger
 
     def _watch(self, classifier: Classifier, keys: Keys, ledger: Ledger, waker: Waker) -> int:
         settings = self._settings

@@ -10,7 +10,8 @@ from cxr_edge.results import Row
 from cxr_edge.results.studies import summary_row
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger_values import Content
-from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox, OutboxFault, OutboxUnavailable, to_json
+from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox, to_json
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 from cxr_edge.watch.stored_row import parse_study
 
 _NAME: Final = re.compile(r"study-[0-9a-f]{32}\.json", re.ASCII)

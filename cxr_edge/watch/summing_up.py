@@ -8,7 +8,8 @@ from cxr_edge.watch.condition import Condition
 from cxr_edge.watch.daily_csv import DailyCsv
 from cxr_edge.watch.events import CsvRowMissing, Fault, StudyNotSummarised, StudySummarised
 from cxr_edge.watch.ledger_values import Study
-from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.parts import Parts
 from cxr_edge.watch.patience import Patience
 from cxr_edge.watch.state_errors import StateUnusable

@@ -20,7 +20,8 @@ from cxr_edge import files
 from cxr_edge.watch import after
 from cxr_edge.watch.after import Moved, move
 from cxr_edge.watch.entry import Entry
-from cxr_edge.watch.outbox import LEFTOVER, OutboxFault, OutboxUnavailable, remove_leftovers
+from cxr_edge.watch.outbox import LEFTOVER, remove_leftovers
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX links and permissions")
 

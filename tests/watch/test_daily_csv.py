@@ -16,7 +16,8 @@ from cxr_edge.results import Row, open_writer, to_row
 from cxr_edge.results.writers import CSV_COLUMNS, csv_header
 from cxr_edge.types import Source
 from cxr_edge.watch.daily_csv import DailyCsv, Updated
-from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable, remove_leftovers
+from cxr_edge.watch.outbox import Outbox, remove_leftovers
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 
 DAY, NEXT = "2026-03-01", "2026-03-02"
 

@@ -20,17 +20,8 @@ from volumes import fill, kill, make_read_only, small_volume, start
 from cxr_edge.errors import Reason
 from cxr_edge.results import Row, to_row
 from cxr_edge.types import Gate, Note, Rejection, Source
-from cxr_edge.watch.outbox import (
-    LEFTOVER,
-    Outbox,
-    OutboxFault,
-    OutboxUnavailable,
-    fault_of,
-    probe,
-    publish,
-    remove_leftovers,
-    to_json,
-)
+from cxr_edge.watch.outbox import LEFTOVER, Outbox, probe, publish, remove_leftovers, to_json
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable, fault_of
 from cxr_edge.watch.stored_row import parse_row
 
 SCHEMA = json.loads(files("cxr_edge.results").joinpath("result.schema.json").read_text(encoding="utf-8"))

@@ -22,7 +22,8 @@ from cxr_edge.types import Gate, Note, Rejection, Source
 from cxr_edge.watch.entry import Entry
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger import Content, Ledger, LedgerDamaged, Outcome, Rebuilt, StateUnusable
-from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.rebuild import rebuild
 
 KEYS = Keys(bytes(32))

@@ -20,7 +20,7 @@ from cxr_edge.watch.events import Classified, Conflict, Fault, Moved, Rejected, 
 from cxr_edge.watch.folders import InboxLock, take_folders
 from cxr_edge.watch.ledger import Ledger, StateUnusable
 from cxr_edge.watch.lock import LOCK_NAME
-from cxr_edge.watch.outbox import OutboxUnavailable
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.presence import InboxAway, Presence
 from cxr_edge.watch.settings import Settings
 

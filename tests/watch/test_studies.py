@@ -15,7 +15,8 @@ from cxr_edge.results import StudyCollector, to_row
 from cxr_edge.results.studies import may_decide
 from cxr_edge.types import Gate, Prediction, Rejection, Source, Tags
 from cxr_edge.watch.ledger_values import Content
-from cxr_edge.watch.outbox import Outbox, OutboxFault, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 from cxr_edge.watch.studies import Summary, write_study
 
 SCHEMA = json.loads(files("cxr_edge.results").joinpath("result.schema.json").read_text(encoding="utf-8"))

@@ -26,7 +26,8 @@ from cxr_edge.watch.events import (
     StudySummarised,
 )
 from cxr_edge.watch.ledger import Ledger, StateUnusable
-from cxr_edge.watch.outbox import Outbox, OutboxUnavailable
+from cxr_edge.watch.outbox import Outbox
+from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.settings import Settings
 
 
