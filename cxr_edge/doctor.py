@@ -11,6 +11,8 @@ from cxr_edge._version import __version__
 from cxr_edge.decode import available_codecs
 from cxr_edge.engine import clashing_builds, onnxruntime_module
 from cxr_edge.errors import CxrEdgeError, EnvironmentUnusable
+from cxr_edge.extras import MODULES as EXTRA_MODULES
+from cxr_edge.extras import Extra, how_to_install, missing_modules
 from cxr_edge.isolation.child import Child, ChildFailedError
 from cxr_edge.isolation.limits import NO_LIMIT, IsolationLimits
 from cxr_edge.modelfile import packaged_models, read_model
@@ -49,6 +51,7 @@ def examine() -> Report:
         "codecs": dict(available_codecs()),
         "isolation": _isolation(problems, warnings),
         "models": _models(problems),
+        "extras": {extra: _state_of(extra) for extra in EXTRA_MODULES},
     }
     return Report(facts=facts, problems=tuple(problems), warnings=tuple(warnings))
 
@@ -127,6 +130,11 @@ def _isolation(problems: list[str], warnings: list[str]) -> dict[str, str]:
     if child.memory_limit.startswith(NO_LIMIT):
         warnings.append(f"the memory of decoding processes is not limited ({child.memory_limit})")
     return {"memory limit": child.memory_limit, "a process starts in": f"{perf_counter() - started:.2f} s"}
+
+
+def _state_of(extra: Extra) -> str:
+    missing = missing_modules(extra)
+    return f"not installed ({', '.join(missing)} missing): {how_to_install(extra)}" if missing else "installed"
 
 
 def _models(problems: list[str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cxr_edge import doctor, modelfile, processors
+from cxr_edge import doctor, extras, modelfile, processors
 from cxr_edge.engine import onnxruntime_module
 
 
@@ -59,3 +59,13 @@ def test_cpu_flags_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(processors.cpu_flags()) <= set(processors.CPU_FLAGS)
     if {"avx2", "fma"} <= set(by_file):
         assert {"avx2", "fma"} <= set(processors.cpu_flags())
+
+
+def test_extras_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(extras.MODULES, "report", ("json", "no_such_module"))
+    found = doctor.examine().facts["extras"]
+    assert found["report"].startswith("not installed (no_such_module missing): pip install ")
+    assert "[report]" in found["report"]
+    assert set(found) == {"report", "serve"}
+    monkeypatch.setitem(extras.MODULES, "report", ("json",))
+    assert doctor.examine().facts["extras"]["report"] == "installed"
