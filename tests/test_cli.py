@@ -350,3 +350,18 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "130 interrupted" in " ".join(capsys.readouterr().out.split())
     assert run([]) == 2
     assert "Commands" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["in", "--pdf", "--language", "es"], ["in", "-o", "--overwrite"], ["in", "--heatmap", "--gate=off"]],
+)
+def test_an_option_is_no_value_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run(["classify", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{arguments[1].replace('-o', '--output')} has no value: {arguments[2]} is an option" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from cxr_edge._version import __version__
 from cxr_edge.cli.bench import bench
 from cxr_edge.cli.classify import classify
+from cxr_edge.cli.command import Command
 from cxr_edge.cli.console import occupy_closed_descriptors, out, say
 from cxr_edge.cli.evaluate import evaluate
 from cxr_edge.cli.inspect import demo, doctor, info
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (classify, watch, serve, evaluate, bench, info, doctor, selftest, demo):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def _print_version(*, wanted: bool) -> None:

@@ -101,7 +101,7 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     pdf: Annotated[
         Path | None, typer.Option("--pdf", metavar="FOLDER", help="Write a report per image, named by its SHA-256.")
     ] = None,
-    language: Annotated[ReportLanguage, typer.Option("--language", help="Of the reports.")] = "en",
+    language: Annotated[ReportLanguage | None, typer.Option("--language", help="Of the reports; default: en.")] = None,
     pdf_identifiers: Annotated[
         bool, typer.Option("--pdf-identifiers", help="File name and UIDs on the reports, too.")
     ] = False,
@@ -126,7 +126,10 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     if pdf_identifiers and no_identifiers:
         message = "--pdf-identifiers contradicts --no-identifiers"
         raise UsageError(message)
-    reports = ReportOptions(language=language, identifiers=pdf_identifiers)
+    if pdf is None and (language is not None or pdf_identifiers):
+        message = f"{'--language' if language else '--pdf-identifiers'} is about reports; need --pdf FOLDER"
+        raise UsageError(message)
+    reports = ReportOptions(language=language or "en", identifiers=pdf_identifiers)
     side_files = SideFiles(heatmap, pdf, heatmap_label=heatmap_label, report_options=reports, overwrite=overwrite)
     side_files.check_extra()
     destination = _Destination(_format(format_, output), output, side_files, overwrite, identifiers)

@@ -139,3 +139,11 @@ def test_reports_of_the_call_are_no_inputs(
     assert run(arguments) == run(arguments) == 0
     assert "passed over 1 output(s) of this very call" in capsys.readouterr().err
     assert image.is_file()
+
+
+@pytest.mark.parametrize("option", [["--language", "es"], ["--pdf-identifiers"]])
+def test_words_about_reports_without_reports(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]
+) -> None:
+    assert run(["classify", str(tmp_path), *option]) == 2
+    assert capsys.readouterr().err == f"cxr-edge: {option[0]} is about reports; need --pdf FOLDER\n"
