@@ -8,12 +8,13 @@ import itertools
 import unicodedata
 
 LAM, TATWEEL, ZWNJ, ZWJ = "\u0644", "\u0640", "\u200c", "\u200d"
+_FORMS = ("<isolated>", "<initial>", "<medial>", "<final>")  # others there are of punctuation: vertical, small
 _FIRST_FORM, _LAST_FORM = 0xFB50, 0xFEFC  # U+FC00 .. U+FDFF are ligatures of words, which decompose to several letters
 
 
 def join(text: str) -> str:
     """The text, still in logical order, with each Arabic letter in its initial, medial, final or isolated form."""
-    if not any(letter in _forms() for letter in text):
+    if _forms().keys().isdisjoint(text):
         return text
     joined: list[str] = []
     position = 0
@@ -32,7 +33,7 @@ def join(text: str) -> str:
 
 
 def is_joining(letter: str) -> bool:
-    """Whether zero-width (non-)joiners beside it mean something."""
+    """Whether a zero-width (non-)joiner between it and another such letter means something."""
     return letter in _forms()
 
 
@@ -43,7 +44,7 @@ def _forms() -> dict[str, dict[str, str]]:
     for code in range(_FIRST_FORM, _LAST_FORM + 1):
         form, *letters = unicodedata.decomposition(chr(code)).split() or [""]
         whole = "".join(chr(int(letter, 16)) for letter in letters)
-        if form.startswith("<") and (len(whole) == 1 or _is_lam_alef(whole)):
+        if form in _FORMS and (len(whole) == 1 or _is_lam_alef(whole)):
             forms.setdefault(whole, {})[form.strip("<>")] = chr(code)
     return forms
 

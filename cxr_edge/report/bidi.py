@@ -1,14 +1,16 @@
 """One line of text from the order it is read in to the order it is drawn in, left to right.
 
 The Unicode Bidirectional Algorithm (UAX 9) for a line without explicit embeddings, overrides and isolates: the report
-shows those as code points, so that a file name cannot pass for another. Paired brackets (N0) are taken as neutrals.
+shows those as code points, so that a file name cannot pass for another. Of brackets, those of ASCII are paired.
 """
 
 import itertools
 import unicodedata
+from collections.abc import Iterator
 
 _NEUTRALS = ("B", "S", "WS", "ON", "BN")
 _NUMBERS = ("EN", "AN")
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
 _MIRRORED = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
 
@@ -18,14 +20,14 @@ def visual(line: str) -> str:
     if not {"R", "AL", "AN"} & set(classes):
         return line
     base = 1 if next((kind for kind in classes if kind in ("L", "R", "AL")), "L") != "L" else 0
-    levels = _levels(classes, base)
+    levels = _levels(line, classes, base)
     return "".join(_reordered(line, levels))
 
 
-def _levels(classes: list[str], base: int) -> list[int]:
-    """The embedding level of each character: rules W1 to W7, N1, N2, I1, I2 and L1."""
+def _levels(line: str, classes: list[str], base: int) -> list[int]:
+    """The embedding level of each character: rules W1 to W7, N0 to N2, I1, I2 and L1."""
     start = "R" if base else "L"
-    kinds = _neutrals(_weak(classes, start), start)
+    kinds = _neutrals(_brackets(line, _weak(classes, start), start), start)
     levels = [base + _raised(kind, base) for kind in kinds]
     trailing = len(list(itertools.takewhile(lambda kind: kind in ("WS", "S", "B", "BN"), reversed(classes))))
     return [*levels[: len(levels) - trailing], *[base] * trailing]
@@ -63,6 +65,31 @@ def _with_marks_and_numbers(classes: list[str], start: str) -> list[str]:
         strong = last if last in ("L", "R", "AL") else strong
         kinds.append("AN" if last == "EN" and strong == "AL" else last)
     return ["R" if kind == "AL" else kind for kind in kinds]
+
+
+def _brackets(line: str, kinds: list[str], start: str) -> list[str]:
+    """Rule N0: a pair takes the line's direction if that stands inside it, the other if that stands before it, too."""
+    resolved = list(kinds)
+    for opening, closing in sorted(_pairs(line)):
+        inside = {_direction(kind, start) for kind in resolved[opening + 1 : closing]} & {"L", "R"}
+        if not inside:
+            continue
+        strong = (_direction(kind, start) for kind in reversed(resolved[:opening]))
+        before = next((kind for kind in strong if kind in ("L", "R")), start)
+        resolved[opening] = resolved[closing] = start if start in inside else before
+    return resolved
+
+
+def _pairs(line: str) -> Iterator[tuple[int, int]]:
+    """Definition BD16: the places of brackets that belong together; what is open inside of them is closed with them."""
+    opened: list[tuple[str, int]] = []
+    for place, character in enumerate(line):
+        if character in _CLOSING:
+            opened.append((_CLOSING[character], place))
+        depths = [depth for depth, (closing, _) in enumerate(opened) if closing == character]
+        if depths:
+            yield opened[depths[-1]][1], place
+            del opened[depths[-1] :]
 
 
 def _neutrals(kinds: list[str], start: str) -> list[str]:

@@ -1,6 +1,6 @@
 """All parts on one page of A4: texts first, shorter if they must be; the pictures take the room that is left."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -12,13 +12,14 @@ from cxr_edge.report.pen import MM, Part, Pen
 from cxr_edge.report.sections import beside, column
 from cxr_edge.report.verdict import result
 from cxr_edge.report.words import Words
-from cxr_edge.types import Prediction
+from cxr_edge.types import GateStatus, Prediction
 
 WIDTH, HEIGHT = 210 * MM, 297 * MM  # ISO 216 A4
 LEFT, TOP, FOOT = 15 * MM, HEIGHT - 12 * MM, 9 * MM
 TEXT_WIDTH = WIDTH - 2 * LEFT
 _GAP = 9.0
 _LARGEST_PICTURES, _WANTED_PICTURES = 100 * MM, 52 * MM
+_Side = Callable[[int], tuple[content.Section, ...]]  # of the lines that a value may take
 _LINES_A_VALUE = (6, 5, 4, 3, 2, 1)  # tried in turn until the pictures have the room they need
 
 
@@ -59,22 +60,37 @@ def _above(report: Report, most: int) -> Iterator[Part]:
     yield frame.heading(words, report.created, LEFT, TEXT_WIDTH)
     yield frame.notice(words, contract, LEFT, TEXT_WIDTH)
     yield result(prediction, contract, words, LEFT, TEXT_WIDTH)
-    if len(contract.labels) > 2:  # noqa: PLR2004 - of two, the score says it all
-        yield labels(prediction, contract, words, LEFT, TEXT_WIDTH, min(most + 3, MOST_ROWS))
+    scale = labels(prediction, contract, words, LEFT, TEXT_WIDTH, min(most + 3, MOST_ROWS))
+    if scale.height:
+        yield scale
 
 
 def _below(report: Report, most: int) -> Iterator[Part]:
     words, prediction, status = report.words, report.prediction, report.prediction.gate.status
-    half = (TEXT_WIDTH - 14) / 2
     point, use = content.operating_point(prediction, words), content.intended_use(report.contract, words)
-    image = content.about_the_image(prediction, words, min(most + 2, 6))
-    yield min(  # the intended use goes where there is more room
-        (
-            beside(column(left, LEFT, half, status, most), column(right, LEFT + half + 14, half, status, most))
-            for left, right in (((point, use), image), ((point,), (*image, use)))
-        ),
-        key=attrgetter("height"),
+
+    def image(lines: int) -> tuple[content.Section, ...]:
+        return content.about_the_image(prediction, words, min(lines + 2, 6))
+
+    arrangements: tuple[tuple[_Side, _Side], ...] = (
+        (lambda _: (point, use), image),
+        (lambda _: (point,), lambda lines: (*image(lines), use)),
     )
+    # the intended use goes where there is more room
+    yield min((_beside(sides, status, most) for sides in arrangements), key=attrgetter("height"))
     wide = content.over_both_columns(prediction, words, identifiers=report.identifiers)
     yield column(wide, LEFT, TEXT_WIDTH, status, min(most, 2))
     yield frame.signature(words, LEFT, TEXT_WIDTH)
+
+
+def _beside(sides: tuple[_Side, _Side], status: GateStatus, most: int) -> Part:
+    """Two columns; the shorter one says as much as fits beside the other: that costs the pictures nothing."""
+    half = (TEXT_WIDTH - 14) / 2
+    places = tuple(zip(sides, (LEFT, LEFT + half + 14), strict=True))
+    parts = [column(side(most), x, half, status, most) for side, x in places]
+    height = max(part.height for part in parts)
+    for number, (side, x) in enumerate(places):
+        if parts[number].height < height:
+            longer = (column(side(lines), x, half, status, lines) for lines in _LINES_A_VALUE)
+            parts[number] = next(part for part in longer if part.height <= height)
+    return beside(*parts)

@@ -71,12 +71,8 @@ def report_pdf(
     gallery = Gallery.of(prediction, prediction.radiograph, contract)
     offset = f"{created:%z}"
     date = f"{created:%Y-%m-%d %H:%M} UTC{offset[:3]}:{offset[3:5]}"
-    return _drawn(Report(prediction, contract, words_of(language), gallery, date, identifiers), created)
-
-
-def _drawn(report: Report, created: datetime) -> bytes:
     with _binary_streams():
-        return _bytes(report, created)
+        return _drawn(Report(prediction, contract, words_of(language), gallery, date, identifiers), created)
 
 
 @contextlib.contextmanager
@@ -92,7 +88,7 @@ def _binary_streams() -> Iterator[None]:
             rl_config.useA85 = before
 
 
-def _bytes(report: Report, created: datetime) -> bytes:
+def _drawn(report: Report, created: datetime) -> bytes:
     from reportlab.pdfgen.canvas import Canvas
 
     buffer = io.BytesIO()

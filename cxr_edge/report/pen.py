@@ -71,13 +71,12 @@ class Pen:
         self._canvas.setLineWidth(0.9)
         self._canvas.circle(x, y, radius, stroke=1, fill=1)
 
-    def pointer(self, x: float, tip: float, *, up: bool, colour: str) -> None:
-        """A small triangle whose tip is at (x, tip)."""
-        rise = -5.0 if up else 5.0
+    def pointer(self, x: float, tip: float, *, colour: str) -> None:
+        """A small triangle that stands on its tip at (x, tip)."""
         path = self._canvas.beginPath()
         path.moveTo(x, tip)
-        path.lineTo(x - 3.5, tip + rise)
-        path.lineTo(x + 3.5, tip + rise)
+        path.lineTo(x - 3.5, tip + 5)
+        path.lineTo(x + 3.5, tip + 5)
         path.close()
         self._canvas.setFillColor(colour)
         self._canvas.drawPath(path, stroke=0, fill=1)

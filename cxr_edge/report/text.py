@@ -55,7 +55,8 @@ def _drawable(text: str, position: int) -> str:
     character = text[position]
     if unicodedata.category(character) == "Zs":
         return " "
-    if character in (ZWNJ, ZWJ) and any(is_joining(other) for other in text[max(position - 1, 0) : position + 2]):
+    beside = text[position - 1 : position], text[position + 1 : position + 2]
+    if character in (ZWNJ, ZWJ) and all(is_joining(other) for other in beside):
         return character
     if character.isprintable() and font_of(character) is not None:
         return character

@@ -39,6 +39,7 @@ def _class(prediction: Prediction, words: Words, left: float, width: float) -> P
     title = wrap(name, Style(size, INK, bold=True), width, 2)
     side = words.say("result.positive" if prediction.positive else "result.negative").upper()
     below = _sentence(prediction, words, width)
+    no_proof = wrap("" if prediction.positive else words.say("result.no_proof"), Style(8.5, INK, bold=True), width, 2)
     badge_top = 12 + title.height + 2
 
     def draw(pen: Pen, top: float) -> None:
@@ -48,15 +49,16 @@ def _class(prediction: Prediction, words: Words, left: float, width: float) -> P
         pen.box(left, top - badge_top - 14, width_of(side, badge) + 14, 14, fill=colour, round_=3)
         pen.text(left + 7, top - badge_top - 10, side, badge)
         pen.block(left, top - badge_top - 19, below)
+        pen.block(left, top - badge_top - 19 - below.height, no_proof)
 
-    return Part(badge_top + 19 + below.height, draw)
+    return Part(badge_top + 19 + below.height + no_proof.height, draw)
 
 
 def _sentence(prediction: Prediction, words: Words, width: float) -> Block:
     score, threshold = figures.score_and_threshold(prediction.score, prediction.operating_point)
     key = "result.reaches" if prediction.positive else "result.below"
     text = words.say(key, score=score, name=prediction.operating_point.name, threshold=threshold)
-    if words.label(prediction.label) != prediction.label:
+    if words.label(prediction.label).upper() != prediction.label.upper():
         text += " " + words.say("result.label", label=prediction.label)
     return wrap(prose(text), Style(8.5), width, 3)
 
@@ -74,7 +76,7 @@ def _score(prediction: Prediction, contract: Contract, words: Words, left: float
         pen.box(left, bar, width, _BAR, fill=_NEGATIVE_ZONE)
         pen.box(left + width * limit, bar, width * (1 - limit), _BAR, fill=_POSITIVE_ZONE)
         pen.box(left + width * limit - 0.6, bar - 3, 1.2, _BAR + 6, fill=INK)
-        pen.pointer(left + width * prediction.score, bar + _BAR + 1, up=False, colour=mark)
+        pen.pointer(left + width * prediction.score, bar + _BAR + 1, colour=mark)
         figure = Style(13, mark, bold=True)
         middle = _centre(left, width, left + width * prediction.score, width_of(score, figure))
         pen.text(middle, bar + _BAR + 9, score, figure, "middle")

@@ -3,7 +3,7 @@
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxr_edge.report.arabic import join
@@ -25,6 +25,10 @@ STYLE = Style(8)
         ("אבג 123", "123 גבא"),
         ("abc אב 12.5 גד", "abc דג 12.5 בא"),
         ("אב (1).dcm", "dcm.(1) בא"),
+        ("PA (אב) 1.dcm", "PA (בא) 1.dcm"),
+        ("אב (PA) 1.dcm", "1.dcm (PA) בא"),
+        ("a [אב (1)] b", "a [(1) בא] b"),
+        ("a (אב] 1", "a (1 [בא"),
         ("scan_אב-12", "scan_12-בא"),
         ("מחיר 50% הנחה", "החנה 50% ריחמ"),
         ("اب ١٢٣", "١٢٣ با"),
@@ -62,6 +66,18 @@ def test_vowel_signs_do_not_part_letters() -> None:
     assert join("no Arabic") == "no Arabic"
 
 
+@pytest.mark.parametrize("letter", ["\u200c", "\u200d"])
+def test_what_joins_nothing_is_shown(letter: str) -> None:
+    """`a.dcm` and one with a character that nobody sees are two files."""
+    for before, after in ("ab", "a.", ".a", "_(", "1,"):
+        assert drawable(f"{before}{letter}{after}") == f"{before}[U+{ord(letter):04X}]{after}"
+    shown = f"[U+{ord(letter):04X}]"
+    assert drawable(f"می{letter}خواهم") == f"می{letter}خواهم"
+    assert drawable(f"می{letter}.dcm{letter}می{letter}") == f"می{shown}.dcm{shown}می{shown}"
+    assert drawable(f"می{letter}{letter}خواهم") == f"می{shown}{shown}خواهم"
+
+
+@settings(deadline=None)  # the first one loads the fonts
 @given(st.text(max_size=60))
 def test_everything_is_drawable_or_a_code_point(text: str) -> None:
     shown = drawable(text)
@@ -69,6 +85,7 @@ def test_everything_is_drawable_or_a_code_point(text: str) -> None:
     assert drawable(shown) == shown
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.integers(1, 4), st.floats(30, 200))
 def test_wrapped_lines_fit(text: str, most: int, width: float) -> None:
     block = wrap(drawable(text), STYLE, width, most)

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from string import Formatter
 
@@ -11,7 +12,7 @@ from contracts import POINT
 from cxr_edge.errors import Reason
 from cxr_edge.report import LANGUAGES, Language, figures
 from cxr_edge.report.words import words_of
-from cxr_edge.types import Note
+from cxr_edge.types import Interval, Note
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -31,9 +32,7 @@ def test_the_same_keys_and_places_as_in_english(language: Language) -> None:
 def test_languages_differ() -> None:
     english, spanish = words_of("en").texts, words_of("es").texts
     same = {key for key in english if english[key] == spanish[key]}
-    assert same == {"identifiers.sop_instance_uid", "identifiers.study_instance_uid", "label.NORMAL", "label.VIRAL"} - {
-        "label.VIRAL"
-    } | {"label.COVID-19"}
+    assert same == {"identifiers.sop_instance_uid", "identifiers.study_instance_uid", "label.NORMAL", "label.COVID-19"}
 
 
 def test_every_documented_code_has_words() -> None:
@@ -63,6 +62,26 @@ def test_score_and_threshold_never_look_equal_when_they_are_not() -> None:
     assert figures.score_and_threshold(0.5, POINT) == ("0.500", "0.500")
     assert figures.score_and_threshold(0.4999999, POINT) == ("0.4999999", "0.5000000")
     assert figures.score_and_threshold(0.12345, POINT) == ("0.123", "0.500")
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "shown"),
+    [
+        (0.9, 0.0004, ("0.9000", "0.0004")),  # 0.000 would call every image positive
+        (0.9, 0.99996, ("0.90000", "0.99996")),
+        (0.00002, 0.5, ("< 0.001", "0.500")),
+        (0.99999, 0.5, ("> 0.999", "0.500")),
+        (0.99999, 0.9996, ("> 0.9999", "0.9996")),
+        (0.0, 0.5, ("0.000", "0.500")),
+        (1.0, 1.0, ("1.000", "1.000")),
+    ],
+)
+def test_no_score_and_no_threshold_looks_certain(score: float, threshold: float, shown: tuple[str, str]) -> None:
+    assert figures.score_and_threshold(score, replace(POINT, threshold=threshold)) == shown
+
+
+def test_no_interval_looks_certain() -> None:
+    assert figures.percent(Interval(0.9996, 0.0004, 1.0)) == {"estimate": "> 99.9", "low": "< 0.1", "high": "100.0"}
 
 
 def test_probabilities_that_are_nearly_none_or_all() -> None:
