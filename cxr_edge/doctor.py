@@ -51,7 +51,7 @@ def examine() -> Report:
         "codecs": dict(available_codecs()),
         "isolation": _isolation(problems, warnings),
         "models": _models(problems),
-        "extras": {extra: _state_of(extra) for extra in EXTRA_MODULES},
+        "extras": {str(extra): _state_of(extra) for extra in EXTRA_MODULES},
     }
     return Report(facts=facts, problems=tuple(problems), warnings=tuple(warnings))
 

@@ -6,8 +6,8 @@ from typing import Final, Literal
 Extra = Literal["report", "serve"]
 
 MODULES: Final[dict[Extra, tuple[str, ...]]] = {
-    "report": ("reportlab",),
-    "serve": ("starlette", "uvicorn", "python_multipart", "reportlab"),
+    "report": ("arabic_reshaper", "reportlab"),
+    "serve": ("starlette", "uvicorn", "python_multipart", "arabic_reshaper", "reportlab"),
 }
 
 

@@ -1,7 +1,6 @@
 """`cxr-edge serve`."""
 
 import contextlib
-import importlib.util
 import os
 import stat
 import sys
@@ -14,8 +13,8 @@ from cxr_edge.cli.console import out, say
 from cxr_edge.cli.opening import open_classifier
 from cxr_edge.cli.options import GateOption, ModelOption, OperatingPointOption, ProviderOption, ThreadsOption
 from cxr_edge.errors import EnvironmentUnusable, OutputError, UsageError
+from cxr_edge.extras import how_to_install, missing_modules
 
-MODULES = ("starlette", "uvicorn", "python_multipart")  # of the extra `serve`
 MOST_TOKEN_BYTES = 10_000
 MB = 1_000_000
 BODY_UNITS = {"kb": 1_000, "mb": MB, "gb": 1_000 * MB}
@@ -94,9 +93,9 @@ def serve(  # noqa: PLR0913 - typer reads the options from the signature
 
 
 def _check_extra() -> None:
-    missing = [name for name in MODULES if importlib.util.find_spec(name) is None]
+    missing = missing_modules("serve")
     if missing:
-        message = f"the web page needs more packages ({', '.join(missing)}): pip install 'cxr-edge[serve]'"
+        message = f"the web page needs more packages ({', '.join(missing)}): {how_to_install('serve')}"
         raise EnvironmentUnusable(message)
 
 

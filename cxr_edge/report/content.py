@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cxr_edge.contract import Contract
-from cxr_edge.report import figures
 from cxr_edge.report.text import drawable, prose
 from cxr_edge.report.words import Words
 from cxr_edge.types import Interval, Note, Prediction
 
-SHORT_DIGEST = 12
-
-Kind = Literal["fact", "status", "point", "detail", "plain"]
+Kind = Literal["fact", "status", "point", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One entry of a section: a fact with its term, a status, a point of a list, the detail under it, or plain text."""
+    """One entry of a section: a fact with its term, a status, a point of a list, or plain text."""
 
     value: str
     term: str = ""
@@ -48,13 +45,18 @@ def _technical(prediction: Prediction, words: Words) -> Section:
     """How the result came about."""
     model, unknown = prediction.model, words.say("technical.unknown")
     rows = {
-        "model": f"{model.name} {model.version} ({model.sha256[:SHORT_DIGEST]})",
+        "model": words.say("technical.named", model=f"{model.name} {model.version}", label=prediction.label),
         "model_sha256": model.sha256,
         "content_sha256": prediction.source.content_sha256 or unknown,
         "rendering": prediction.rendering,
-        "execution_provider": prediction.execution_provider,
-        "latency": words.say("technical.stages", **figures.milliseconds(prediction.latency)),
+        "execution_provider": words.say(
+            "technical.stages",
+            provider=prediction.execution_provider,
+            **words.figures.milliseconds(prediction.latency),
+        ),
     }
+    if details := " · ".join(_details(prediction, words)):
+        rows["details"] = details
     return _section("technical", rows, words)
 
 
@@ -62,12 +64,12 @@ def operating_point(prediction: Prediction, words: Words) -> Section:
     """What the model was measured to do at the threshold applied."""
     point = prediction.operating_point
     rows = {
-        "name": point.name,
-        "threshold": figures.score_and_threshold(prediction.score, point)[1],
+        "name": words.point(point),
+        "threshold": words.figures.score_and_threshold(prediction.score, point)[1],
         "sensitivity": _interval(point.sensitivity, words),
         "specificity": _interval(point.specificity, words),
-        "data": point.data,
-        "how_chosen": point.how_chosen,
+        "data": words.say("operating_point.original", text=point.data),
+        "how_chosen": words.say("operating_point.original", text=point.how_chosen),
     }
     return _section("operating_point", rows, words)
 
@@ -77,8 +79,7 @@ def intended_use(contract: Contract, words: Words) -> Section:
     use, any_ = contract.intended_use, words.say("intended_use.any")
     ages = any_
     if use.age_years is not None:
-        low, high = use.age_years
-        ages = words.say("intended_use.years", low=f"{low:g}", high=f"{high:g}")
+        ages = words.say("intended_use.years", **words.figures.years(use.age_years))
     rows = {
         "modalities": ", ".join(use.modalities) or any_,
         "views": ", ".join(use.views) or any_,
@@ -117,16 +118,19 @@ def _section(key: str, rows: dict[str, str], words: Words) -> Section:
 
 
 def _interval(interval: Interval, words: Words) -> str:
-    return words.say("operating_point.interval", **figures.percent(interval))
+    return words.say("operating_point.interval", **words.figures.percent(interval))
 
 
 def _notes(notes: tuple[Note, ...], words: Words, most: int) -> Iterator[Row]:
-    """In plain words; the message follows where its figures or tags say more than they do."""
     for note in notes[:most]:
-        plain = words.note(note)
-        yield Row(prose(plain), kind="point")
-        if plain != note.message and any(character.isdigit() for character in note.message):
-            _, colon, figures_ = note.message.partition(": ")  # what stands before it, the plain words say
-            yield Row(prose(figures_ if colon else note.message), kind="detail")
+        yield Row(prose(words.note(note)), kind="point")
     if len(notes) > most:
         yield Row(words.say("gate.more", count=len(notes) - most), kind="plain")
+
+
+def _details(prediction: Prediction, words: Words) -> Iterator[str]:
+    """What the messages say beyond the plain words: their tags and figures."""
+    for note in (*prediction.gate.reasons, *prediction.warnings):
+        if words.note(note) != note.message and any(character.isdigit() for character in note.message):
+            before, colon, after = note.message.partition(": ")  # what stands before it, the plain words say
+            yield after if colon else before

@@ -2,13 +2,12 @@
 
 from cxr_edge._version import __version__
 from cxr_edge.contract import Contract
-from cxr_edge.report.content import SHORT_DIGEST
-from cxr_edge.report.pen import CAUTION, FAINT, INK, LINE, MM, Part, Pen
+from cxr_edge.report.pen import CAUTION, CAUTION_FILL, FAINT, INK, LINE, MM, POSITIVE, POSITIVE_FILL, Part, Pen
+from cxr_edge.report.statement import statement
 from cxr_edge.report.text import Style, prose, shortened, wrap
 from cxr_edge.report.words import Words
 from cxr_edge.types import ModelIdentity
 
-NOTICE_FILL = "#fdf3e4"
 MOST_STATEMENT = 3  # lines; never fewer, whatever else there is to say
 _SHARES_TO_SIGN = {"patient": 0.33, "reader": 0.27, "date": 0.15, "signature": 0.25}
 
@@ -26,20 +25,35 @@ def heading(words: Words, created: str, left: float, width: float) -> Part:
 
 
 def notice(words: Words, contract: Contract, left: float, width: float) -> Part:
-    """Not a medical device: in the reader's words, then in those of the model's own contract."""
+    """Not a medical device, what the model is for, and in small print what its contract says beyond that."""
     inset = 7.0
-    said = words.say("notice")
-    statement = prose(contract.intended_use.statement)
-    rest = statement.removeprefix(said).strip()
-    rest = words.say("statement", statement=statement) if rest == statement else rest
-    headline = wrap(said, Style(11.5, CAUTION, bold=True), width - 2 * inset, 1)
-    small = wrap(rest, Style(8, INK), width - 2 * inset, MOST_STATEMENT)
-    height = headline.height + small.height + 2 * inset - 2
+    said, stated = words.say("notice"), statement(contract, words)
+    original = "" if stated.original is None else words.say("statement.original", text=stated.original)
+    blocks = (
+        wrap(said, Style(11.5, CAUTION, bold=True), width - 2 * inset, 1),
+        wrap(prose(stated.text.removeprefix(said)), Style(8, INK), width - 2 * inset, MOST_STATEMENT),
+        wrap(prose(original), Style(6.8, FAINT), width - 2 * inset, MOST_STATEMENT),
+    )
+    height = sum(block.height for block in blocks) + 2 * inset - 2
 
     def draw(pen: Pen, top: float) -> None:
-        pen.box(left, top - height, width, height, fill=NOTICE_FILL, edge=CAUTION, round_=3)
-        pen.block(left + inset, top - inset + 1, headline)
-        pen.block(left + inset, top - inset + 1 - headline.height, small)
+        pen.box(left, top - height, width, height, fill=CAUTION_FILL, edge=CAUTION, round_=3)
+        y = top - inset + 1
+        for block in blocks:
+            pen.block(left + inset, y, block)
+            y -= block.height
+
+    return Part(height, draw)
+
+
+def refusal(words: Words, left: float, width: float) -> Part:
+    """Before the result: the gate refused the image that it is of."""
+    height, style = 20.0, Style(10.5, POSITIVE, bold=True)
+    text = shortened(words.say("result.refused"), style, width - 14)
+
+    def draw(pen: Pen, top: float) -> None:
+        pen.box(left, top - height, width, height, fill=POSITIVE_FILL, edge=POSITIVE, round_=3)
+        pen.text(left + 7, top - height + 6, text, style)
 
     return Part(height, draw)
 
@@ -63,7 +77,7 @@ def foot(pen: Pen, words: Words, model: ModelIdentity, left: float, width: float
     """Which model and software, and what could not be drawn; drawn last, when that is known."""
     style = Style(6.8, FAINT)
     pen.rule(left, baseline + 9, width, colour=LINE)
-    about = f"cxr-edge {__version__}  ·  {model.name} {model.version}  ·  {model.sha256[:SHORT_DIGEST]}"
+    about = f"cxr-edge {__version__}  ·  {model.name} {model.version}"
     pen.text(left, baseline, shortened(prose(about), style, width * 0.42), style)
     if pen.coded:
         pen.text(left + width * 0.45, baseline, words.say("footer.not_drawn"), style)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from cxr_edge.contract import Contract
-from cxr_edge.report import figures
 from cxr_edge.report.pen import FAINT, INK, LINE, NOTHING, PAPER, Part, Pen
 from cxr_edge.report.text import Style, prose, shortened
 from cxr_edge.report.words import Words
@@ -28,24 +27,24 @@ def labels(prediction: Prediction, contract: Contract, words: Words, left: float
     if len(contract.labels) <= 2:  # noqa: PLR2004
         return NOTHING
     every = [
-        _Label(place, prose(words.label(label)), prediction.probabilities[label], label == prediction.label)
+        _Label(place, prose(words.heading(label)), prediction.probabilities[label], label == prediction.label)
         for place, label in enumerate(contract.labels)
     ]
     few = len(every) <= MOST_STATIONS
-    body = _stations(every, left, width) if few else _table(every, words, (left, width), most)
+    body = _stations(every, words, left, width) if few else _table(every, words, (left, width), most)
 
     def draw(pen: Pen, top: float) -> None:
         last, place = len(every) - 1, contract.labels.index(prediction.label)
         pen.text(left, top - 8, words.say("labels", last=last), Style(8.5, FAINT, bold=True))
         strong = Style(8.5, INK, bold=True)
-        here = words.say("labels.place", place=place, label=every[place].name)
+        here = words.say("labels.place", place=place, label=prose(words.label(prediction.label)))
         pen.text(left + width, top - 8, shortened(here, strong, width * 0.45), strong, "end")
         body.draw(pen, top - _TITLE)
 
     return Part(_TITLE + body.height, draw)
 
 
-def _stations(every: list[_Label], left: float, width: float) -> Part:
+def _stations(every: list[_Label], words: Words, left: float, width: float) -> Part:
     column = width / len(every)
 
     def draw(pen: Pen, top: float) -> None:
@@ -55,7 +54,7 @@ def _stations(every: list[_Label], left: float, width: float) -> Part:
             _place(pen, middle, top - 9, label, 8)
             name = Style(8.5, INK, bold=label.decided)
             pen.text(middle, top - 28, shortened(label.name, name, column - 6), name, "middle")
-            pen.text(middle, top - 39, figures.probability(label.probability), name, "middle")
+            pen.text(middle, top - 39, words.figures.probability(label.probability), name, "middle")
 
     return Part(_STATIONS, draw)
 
@@ -69,9 +68,9 @@ def _table(every: list[_Label], words: Words, place: tuple[float, float], most: 
     def draw(pen: Pen, top: float) -> None:
         for number, label in enumerate(shown):
             x, middle = left + number // rows * (column + _GAP), top - 6 - number % rows * _ROW
-            _row(pen, x, middle, column, label)
+            _row(pen, words, (x, middle, column), label)
         if rest:
-            together = figures.probability(sum(label.probability for label in rest))
+            together = words.figures.probability(sum(label.probability for label in rest))
             text = words.say("labels.more", count=len(rest), probability=together)
             pen.text(left, top - height + 2, text, Style(7.5, FAINT))
 
@@ -85,7 +84,8 @@ def _most_probable(every: list[_Label], most: int) -> tuple[list[_Label], list[_
     return in_order[0], in_order[1]
 
 
-def _row(pen: Pen, x: float, middle: float, width: float, label: _Label) -> None:
+def _row(pen: Pen, words: Words, place: tuple[float, float, float], label: _Label) -> None:
+    x, middle, width = place
     style, bar = Style(7.5, INK, bold=label.decided), width * 0.18
     _place(pen, x + 6, middle, label, 5.5)
     pen.text(x + 15, middle - 2.7, shortened(label.name, style, width - bar - 50), style)
@@ -93,7 +93,7 @@ def _row(pen: Pen, x: float, middle: float, width: float, label: _Label) -> None
     pen.box(
         x + width - bar - 30, middle - 2.5, max(bar * label.probability, 0.3), 5, fill=INK if label.decided else FAINT
     )
-    pen.text(x + width, middle - 2.7, figures.probability(label.probability), style, "end")
+    pen.text(x + width, middle - 2.7, words.figures.probability(label.probability), style, "end")
 
 
 def _place(pen: Pen, x: float, y: float, label: _Label, radius: float) -> None:

@@ -1,15 +1,15 @@
 """`report_pdf`: one prediction as one page of PDF."""
 
 import contextlib
-import importlib.util
 import io
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 from cxr_edge._version import __version__
 from cxr_edge.contract import Contract
 from cxr_edge.errors import EnvironmentUnusable, UsageError
+from cxr_edge.extras import how_to_install, missing_modules
 from cxr_edge.report.fonts import REGULAR, load
 from cxr_edge.report.gallery import Gallery
 from cxr_edge.report.page import HEIGHT, WIDTH, Report, draw_page
@@ -28,8 +28,8 @@ def check_report_extra() -> None:
     Raises:
         EnvironmentUnusable: the extra `report` is not installed.
     """
-    if importlib.util.find_spec("reportlab") is None:
-        message = "PDF reports need reportlab: pip install 'cxr-edge[report]'"
+    if missing := missing_modules("report"):
+        message = f"PDF reports need {' and '.join(missing)}: {how_to_install('report')}"
         raise EnvironmentUnusable(message)
 
 
@@ -46,7 +46,7 @@ def report_pdf(
     Args:
         prediction: made with `keep_radiograph=True`.
         contract: of the model that made it.
-        language: of the page; texts of the contract stay as they are.
+        language: of the page; free texts of the contract stay as they are.
         identifiers: whether the file's name and the UIDs stand on the page; the content's SHA-256 always does.
         created: printed as the date of the report, and in its metadata as UTC; with a time zone. None: now, here.
 
@@ -69,10 +69,11 @@ def report_pdf(
         message = "the date of a report needs a time zone"
         raise UsageError(message)
     gallery = Gallery.of(prediction, prediction.radiograph, contract)
-    offset = f"{created:%z}"
-    date = f"{created:%Y-%m-%d %H:%M} UTC{offset[:3]}:{offset[3:5]}"
+    words = words_of(language)
+    # "UTC", or "UTC+01:00"
+    date = words.say("date", created=created, zone=timezone(created.utcoffset() or timedelta()))
     with _binary_streams():
-        return _drawn(Report(prediction, contract, words_of(language), gallery, date, identifiers), created)
+        return _drawn(Report(prediction, contract, words, gallery, date, identifiers), created)
 
 
 @contextlib.contextmanager

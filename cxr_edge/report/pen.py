@@ -12,6 +12,7 @@ from cxr_edge.report.text import CODE_POINT, Block, Style, runs, width_of
 MM = 72 / 25.4
 INK, FAINT, LINE, PAPER = "#1b2733", "#5a6673", "#c5ccd3", "#f4f6f8"
 POSITIVE, NEGATIVE, CAUTION = "#9d2a20", "#1d5c63", "#8a5200"
+POSITIVE_FILL, CAUTION_FILL = "#fbe9e7", "#fdf3e4"
 ASCENT = 0.98  # of the font size, from the top of a line to its baseline, so that lines hang evenly
 
 Anchor = Literal["start", "middle", "end"]
@@ -97,3 +98,13 @@ class Part:
 
 
 NOTHING = Part(0.0, lambda _pen, _top: None)
+
+
+def beside(one: Part, other: Part) -> Part:
+    """Two columns."""
+
+    def draw(pen: Pen, top: float) -> None:
+        one.draw(pen, top)
+        other.draw(pen, top)
+
+    return Part(max(one.height, other.height), draw)

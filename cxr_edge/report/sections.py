@@ -7,10 +7,9 @@ from cxr_edge.report.pen import CAUTION, FAINT, INK, NEGATIVE, POSITIVE, Part, P
 from cxr_edge.report.text import Block, Style, shortened, width_of, wrap
 from cxr_edge.types import GateStatus
 
-HEADING, TERM, VALUE, DETAIL = Style(9, INK, bold=True), Style(7.8, FAINT), Style(7.8, INK), Style(7, FAINT)
+HEADING, TERM, VALUE = Style(9, INK, bold=True), Style(7.8, FAINT), Style(7.8, INK)
 _BETWEEN_SECTIONS, _BETWEEN_ROWS, _INDENT = 7.0, 1.2, 8.0
 _LEAST_TERM, _MOST_TERM = 0.15, 0.4  # of the column
-_WITHOUT_DETAILS = 3
 _STATUS_COLOURS: dict[GateStatus, str] = {
     "ok": NEGATIVE,
     "warn": CAUTION,
@@ -43,17 +42,13 @@ class _Column:
             self.height += _BETWEEN_ROWS
 
     def _row(self, row: Row) -> None:
-        room = self.width - _INDENT
         if row.kind == "status":
             self._put(0, wrap(row.value, Style(8.2, self.status_colour, bold=True), self.width, 2))
         elif row.kind == "plain":
             self._put(0, wrap(row.value, VALUE, self.width, self.most))
         elif row.kind == "point":
             self.blocks.append((0, self.height, Block(("•",), VALUE)))
-            self._put(_INDENT, wrap(row.value, VALUE, room, min(self.most, 3)))
-        elif row.kind == "detail":
-            if self.most > _WITHOUT_DETAILS:  # they go before values are cut short
-                self._put(_INDENT, wrap(row.value, DETAIL, room, 2))
+            self._put(_INDENT, wrap(row.value, VALUE, self.width - _INDENT, min(self.most, 3)))
         else:
             term = Block((shortened(row.term, TERM, self.term_width - 4),), TERM)
             self.blocks.append((0, self.height, term))
@@ -77,13 +72,3 @@ def column(sections: tuple[Section, ...], left: float, width: float, status: Gat
             pen.block(left + x, top - y, block)
 
     return Part(made.height, draw)
-
-
-def beside(one: Part, other: Part) -> Part:
-    """Two columns."""
-
-    def draw(pen: Pen, top: float) -> None:
-        one.draw(pen, top)
-        other.draw(pen, top)
-
-    return Part(max(one.height, other.height), draw)

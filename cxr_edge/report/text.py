@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, groupby
 
-from cxr_edge.report.arabic import ZWJ, ZWNJ, is_joining, join
+from cxr_edge.report.arabic import ZWNJ, join, parts
 from cxr_edge.report.bidi import visual
 from cxr_edge.report.fonts import advance, font_of
 
@@ -45,7 +45,8 @@ class Block:
 def drawable(text: str) -> str:
     """The text with what no bundled font can draw as `[U+0905]`: a reader must see that something stands there.
 
-    Composed (NFC); any space or line break is a space; control and direction characters are code points, too.
+    Composed (NFC); any space or line break is a space; control, direction and joining characters are code points, too,
+    but for a joiner whose effect between two Arabic letters is seen.
     """
     text = unicodedata.normalize("NFC", text[:MOST_CHARACTERS])
     return "".join(_drawable(text, position) for position in range(len(text)))
@@ -55,8 +56,7 @@ def _drawable(text: str, position: int) -> str:
     character = text[position]
     if unicodedata.category(character) == "Zs":
         return " "
-    beside = text[position - 1 : position], text[position + 1 : position + 2]
-    if character in (ZWNJ, ZWJ) and all(is_joining(other) for other in beside):
+    if character == ZWNJ and parts(text[position - 1 : position], text[position + 1 : position + 2]):
         return character
     if character.isprintable() and font_of(character) is not None:
         return character

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from cxr_edge.types import Note
+from cxr_edge.report.figures import Figures
+from cxr_edge.types import Note, OperatingPoint
 
 Language = Literal["en", "es"]
 LANGUAGES: tuple[Language, ...] = ("en", "es")
@@ -19,13 +20,27 @@ class Words:
     language: Language
     texts: dict[str, str]
 
+    @property
+    def figures(self) -> Figures:
+        """Numbers in this language."""
+        return Figures(self.texts["decimal_mark"])
+
     def say(self, key: str, **values: Any) -> str:  # noqa: ANN401 - anything that has a text
         """The text of a key with the values in their places."""
         return self.texts[key].format(**values)
 
     def label(self, name: str) -> str:
-        """A label in plain words; itself where no language has a word for it."""
+        """A label in plain words, as within a sentence; itself where no language has a word for it."""
         return self.texts.get(f"label.{name}", name)
+
+    def heading(self, name: str) -> str:
+        """A label in plain words, as at the beginning of a line."""
+        words = self.label(name)
+        return words[:1].upper() + words[1:]
+
+    def point(self, point: OperatingPoint) -> str:
+        """The operating point's name; itself where no language has a word for it."""
+        return self.texts.get(f"point.{point.name}", point.name)
 
     def note(self, note: Note) -> str:
         """A note in plain words; its own English message where its code is not in the catalogue."""

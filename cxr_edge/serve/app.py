@@ -16,8 +16,9 @@ from cxr_edge.classifier import Classifier
 from cxr_edge.serve import metrics as prometheus
 from cxr_edge.serve.admission import Admission
 from cxr_edge.serve.assets import read_assets
-from cxr_edge.serve.edge import Edge
+from cxr_edge.serve.edge import CLIENT_GONE, Edge
 from cxr_edge.serve.guard import Guard
+from cxr_edge.serve.leaving import ClientGoneError
 from cxr_edge.serve.log import Log
 from cxr_edge.serve.metrics import Metrics
 from cxr_edge.serve.openapi import openapi_document
@@ -143,6 +144,10 @@ async def _answer_problem(request: Request, error: Exception) -> Response:
     return problem_response(request.scope, problem)
 
 
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
 def _problem_of(error: Exception) -> ProblemError:
     """Starlette's own exceptions: no route, or none for this method. All others are defects."""
     if not isinstance(error, HTTPException):
@@ -155,4 +160,7 @@ def _problem_of(error: Exception) -> ProblemError:
     return ProblemError(error.status_code, "bad_request", "the request is not valid")
 
 
-_HANDLERS = {ProblemError: _answer_problem, HTTPException: _answer_problem, Exception: _answer_problem}
+_HANDLERS = {
+    ClientGoneError: _answer_nobody,
+    **dict.fromkeys((ProblemError, HTTPException, Exception), _answer_problem),
+}

@@ -40,6 +40,9 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check(self, path: str, headers: Headers) -> None:
+        if "content-length" in headers and "transfer-encoding" in headers:
+            message = "the header tells the body's length in two ways"  # a proxy may believe the other one: smuggling
+            raise ProblemError(400, "bad_request", message)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or not self._is_own(hosts[0].lower()):
             message = "the Host header is none of this server's names; start it with --allow-host NAME for another one"

@@ -53,7 +53,7 @@ class Metrics:
     def count_request(self, method: str, path: str, status: int, seconds: float) -> None:
         """One request; `path` is the route's template."""
         self._requests[method if method in METHODS else "other", path, status] += 1
-        if path == "/predict":
+        if (method, path) == ("POST", "/predict"):
             self._answers.observe(seconds)
 
     def count_image(self, result: Prediction | Rejection) -> None:

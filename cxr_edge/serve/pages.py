@@ -1,7 +1,7 @@
 """The other endpoints: the page and its files, the model, health, and what was kept of a result."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from cxr_edge.errors import EnvironmentUnusable, UsageError
 from cxr_edge.heatmap import check_heat_maps
 from cxr_edge.report import LANGUAGES, check_report_extra, report_pdf
 from cxr_edge.serve.assets import INDEX, Asset
+from cxr_edge.serve.leaving import unless_gone
 from cxr_edge.serve.parameters import choice, flag
 from cxr_edge.serve.pictures import overlay_png, radiograph_png
 from cxr_edge.serve.problem import ProblemError, stopping, unusable
@@ -65,7 +66,7 @@ class Results:
     async def radiograph(self, request: Request) -> Response:
         """The radiograph as it was classified, at most 2048 pixels a side."""
         prediction = self._of(request)
-        png = await self.workers.draw(lambda: radiograph_png(prediction))
+        png = await self._drawn(request, lambda: radiograph_png(prediction))
         return Response(png, media_type="image/png")
 
     async def heatmap(self, request: Request) -> Response:
@@ -77,7 +78,7 @@ class Results:
         prediction, contract = self._of(request), self.classifier.contract
         if not has_heat_maps(self.classifier):
             raise not_found()
-        png = await self.workers.draw(lambda: overlay_png(prediction, contract))
+        png = await self._drawn(request, lambda: overlay_png(prediction, contract))
         return Response(png, media_type="image/png")
 
     async def report(self, request: Request) -> Response:
@@ -93,11 +94,15 @@ class Results:
             check_report_extra()
         except EnvironmentUnusable as error:
             raise ProblemError(501, "report_unavailable", str(error)) from None
-        pdf = await self.workers.draw(
-            lambda: report_pdf(prediction, contract, language=language, identifiers=identifiers)
+        pdf = await self._drawn(
+            request, lambda: report_pdf(prediction, contract, language=language, identifiers=identifiers)
         )
         headers = {"content-disposition": 'attachment; filename="cxr-edge-report.pdf"'}
         return Response(pdf, headers=headers, media_type="application/pdf")
+
+    async def _drawn(self, request: Request, picture: Callable[[], bytes]) -> bytes:
+        """A picture; none for a client that left."""
+        return await unless_gone(request.receive, self.workers.draw(picture))
 
     def _of(self, request: Request) -> Prediction:
         found = self.store.get(request.path_params["id"])
@@ -123,15 +128,16 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def ready(self, _request: Request) -> Response:
-        """The model is loaded, its self-test passed, and the last image met no broken installation.
+        """The model is loaded, its self-test passed, and no image met a broken installation just now.
 
         Raises:
             ProblemError: 503.
         """
         if self.stopping:
             raise stopping()
-        if self.workers.unusable is not None:
-            raise unusable(self.workers.unusable)
+        reason = self.workers.unusable()
+        if reason is not None:
+            raise unusable(reason)
         return JSONResponse({"status": "ok"})
 
 

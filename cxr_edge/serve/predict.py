@@ -1,28 +1,23 @@
 """`POST /predict`: upload, classify, answer; whatever the client does meanwhile."""
 
 import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive
 
 from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.serve.admission import Admission
 from cxr_edge.serve.answers import Answer, answer_of, links_of, problem_of
-from cxr_edge.serve.edge import CLIENT_GONE
 from cxr_edge.serve.form import Upload
+from cxr_edge.serve.leaving import unless_gone
 from cxr_edge.serve.metrics import Metrics
 from cxr_edge.serve.parameters import flag
 from cxr_edge.serve.problem import unusable
 from cxr_edge.serve.store import ResultStore
-from cxr_edge.serve.upload import ClientGoneError, Uploads
+from cxr_edge.serve.upload import Uploads
 from cxr_edge.serve.workers import Workers
 from cxr_edge.types import Prediction
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +48,14 @@ class Predict:
 
         Raises:
             ProblemError: it is refused, or its one file was rejected.
+            ClientGoneError: the client went away.
         """
         wishes = _Wishes(flag(request, "heatmap", default=False), flag(request, "identifiers", default=True))
         announced = self.uploads.check_header(request.headers)
         try:
             with self.admission.place(announced) as place:
                 files = await self.uploads.read(request.headers, request.receive, place)
-                answers = await _unless_gone(request.receive, self._classify_all(files, wishes))
-        except ClientGoneError:
-            return Response(status_code=CLIENT_GONE)
+                answers = await unless_gone(request.receive, self._classify_all(files, wishes))
         except EnvironmentUnusable as error:
             raise unusable(str(error)) from None
         if len(answers) > 1:
@@ -90,28 +84,3 @@ class Predict:
         if wishes.heatmap and isinstance(result, Prediction):
             answer |= links_of(self.store.put(result), has_heat_map=self.has_heat_maps)
         return answer
-
-
-async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """What `work` gives; cancelled as soon as the client closes the connection.
-
-    Raises:
-        ClientGoneError: it did.
-    """
-    job, gone = asyncio.create_task(work), asyncio.create_task(_disconnected(receive))
-    try:
-        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not job.done():
-            raise ClientGoneError
-        return job.result()
-    except BaseExceptionGroup as group:  # of several files; the first failure speaks for all
-        raise group.exceptions[0] from None
-    finally:
-        job.cancel()
-        gone.cancel()
-        await asyncio.gather(job, gone, return_exceptions=True)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

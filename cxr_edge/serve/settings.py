@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 MB = 1_000_000
 LEAST_TOKEN_CHARACTERS = 32
 IDLE_SECONDS = 10.0  # without one byte of a body that was announced
+LEAST_BYTES_PER_SECOND = 16_000  # of a client that sends or takes something
 GRACE_SECONDS = 8.0  # for what is at work when the server is asked to stop; `docker stop` kills after 10
 RETRY_SECONDS = 1  # what a client that was turned away is asked to wait
 HELD_BODIES = 4  # bodies of the greatest size that may be in memory together

@@ -9,15 +9,11 @@ from starlette.types import Message, Receive
 
 from cxr_edge.serve.admission import Place
 from cxr_edge.serve.form import Form, Upload
+from cxr_edge.serve.leaving import ClientGoneError
 from cxr_edge.serve.problem import ProblemError, stopping
-from cxr_edge.serve.settings import IDLE_SECONDS, Settings
+from cxr_edge.serve.settings import IDLE_SECONDS, LEAST_BYTES_PER_SECOND, Settings
 
-LEAST_BYTES_PER_SECOND = 16_000
 PACE_AFTER_SECONDS = 10.0  # a slow start is no slow client
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection; nobody is left to answer."""
 
 
 class Uploads:
@@ -34,7 +30,8 @@ class Uploads:
         """End all uploads that are not complete, with 503."""
         self._stopping = True
         for timeout in self._waiting:
-            timeout.reschedule(0.0)  # long past
+            if not timeout.expired():  # one that expires in this very moment cannot be moved
+                timeout.reschedule(0.0)  # long past
 
     def check_header(self, headers: Headers) -> int:
         """The body's announced size; 0 where none is.

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import TypeVar
 
 from cxr_edge.classifier import Classifier
@@ -11,9 +13,12 @@ from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.heap import give_back_now_and_then
 from cxr_edge.processors import available_threads
 from cxr_edge.serve.pictures import for_display
+from cxr_edge.serve.problem import busy
 from cxr_edge.types import Prediction, Rejection
 
 Result = TypeVar("Result")
+UNUSABLE_SECONDS = 30.0
+MOST_TO_DRAW = 32  # of a third of a second each: nobody waits longer than for a page to load
 
 
 class Workers:
@@ -23,7 +28,6 @@ class Workers:
         threads: images at work at once; one more than decoding processes, so that one is inferred while others decode.
         waiting: images that wait for a thread.
         at_work: images that have one.
-        unusable: why nothing can be classified any more; None while it can.
     """
 
     def __init__(self, classifier: Classifier, threads: int | None = None) -> None:
@@ -33,8 +37,8 @@ class Workers:
         self._classifying = ThreadPoolExecutor(self.threads, thread_name_prefix="cxr-edge-classify")
         self._drawing = ThreadPoolExecutor(1, thread_name_prefix="cxr-edge-draw")
         self.waiting = self.at_work = 0  # changed by the event loop alone
-        self.unusable: str | None = None
-        self._begun = 0
+        self._unusable, self._unusable_since = "", -math.inf
+        self._begun = self._to_draw = 0
 
     async def classify(self, content: bytes, *, keep_radiograph: bool) -> Prediction | Rejection:
         """One image. Cancelled while it waits, it is never begun; cancelled later, its result is dropped.
@@ -60,14 +64,29 @@ class Workers:
                 self.waiting -= 1
             raise
         except EnvironmentUnusable as error:
-            self.unusable = str(error)
+            self._unusable, self._unusable_since = str(error), monotonic()
             raise
-        self.unusable = None
+        self._unusable_since = -math.inf
         return result
 
+    def unusable(self) -> str | None:
+        """Why the last image could not be classified, for a while: a proxy sends no other before it hears of better."""
+        return self._unusable if monotonic() - self._unusable_since < UNUSABLE_SECONDS else None
+
     async def draw(self, picture: Callable[[], Result]) -> Result:
-        """What takes long to draw or to set, one at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self._drawing, picture)
+        """What takes long to draw or to set, one at a time. Cancelled while it waits, it is never begun.
+
+        Raises:
+            ProblemError: 503, too many wait.
+        """
+        if self._to_draw >= MOST_TO_DRAW:
+            message = f"{self._to_draw} pictures and reports are waiting to be drawn already; please try again"
+            raise busy(message)
+        self._to_draw += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._drawing, picture)
+        finally:
+            self._to_draw -= 1
 
     def close(self) -> None:
         """Begin nothing more; what is at work ends with the classifier."""

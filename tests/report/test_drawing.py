@@ -8,9 +8,10 @@ from contracts import POINT
 from reporting import CONTRACT, make_read, make_three
 
 from cxr_edge.report.labels import labels
-from cxr_edge.report.pen import INK, Pen
+from cxr_edge.report.pen import CAUTION, FAINT, INK, NEGATIVE, POSITIVE, Pen
 from cxr_edge.report.verdict import result
 from cxr_edge.report.words import words_of
+from cxr_edge.types import Gate
 
 pytest.importorskip("reportlab")
 
@@ -62,6 +63,23 @@ def test_the_score_stands_where_it_belongs(score: float, threshold: float) -> No
     assert above["x"] + above["width"] == pytest.approx(bar["x"] + bar["width"])
     assert tick["x"] + tick["width"] / 2 == pytest.approx(above["x"])
     assert bar["x"] + bar["width"] == pytest.approx(LEFT + WIDTH)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_what_the_gate_refused_has_no_colour(positive: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    for gate, colour in ((Gate("ok"), POSITIVE if positive else NEGATIVE), (Gate("refused"), FAINT)):
+        pen = Recorder()
+        read = make_read(positive=positive, gate=gate)
+        result(read, CONTRACT, words_of("en"), LEFT, WIDTH).draw(pen, TOP)
+        assert [pen.of("box")[0]["fill"], pen.of("pointer")[0]["colour"]] == [colour, colour]
+
+
+def test_doubt_about_the_image_stands_beside_the_result() -> None:
+    doubtful, others = (Gate("warn"), Gate("unknown")), (Gate("ok"), Gate("refused"))
+    for gate in (*doubtful, *others):
+        pen = Recorder()
+        result(make_read(gate=gate), CONTRACT, words_of("en"), LEFT, WIDTH).draw(pen, TOP)
+        assert [box["edge"] for box in pen.of("box") if box.get("edge")] == [CAUTION] * (gate in doubtful)
 
 
 @pytest.mark.parametrize(("label", "place"), [("NORMAL", 0), ("BACTERIAL", 1), ("VIRAL", 2)])

@@ -1,5 +1,6 @@
 """What stands on the page, read back from the PDF."""
 
+import re
 import unicodedata
 from dataclasses import replace
 from typing import Any
@@ -34,22 +35,21 @@ def test_all_that_a_reader_needs_stands_on_it() -> None:
     for needed in (
         "Chest radiograph classification report",
         "Research use only; not a medical device.",
-        "2026-03-04 15:06 UTC+01:00",
+        "2026-03-04 15:06 (UTC+01:00)",
         "Pneumonia",
         "POSITIVE",
         "The score 0.800 reaches the operating point “standard” (0.500).",
         "operating point 0.500",
-        "90.0 % (95 % interval 85.0 to 94.0 %)",
-        "95.0 % (95 % interval 90.0 to 98.0 %)",
+        "90.0% (95% CI 85.0\N{EN DASH}94.0%)",
+        "95.0% (95% CI 90.0\N{EN DASH}98.0%)",
         "Measured on a test",
         "Yes: nothing speaks against it.",
-        "Where the model saw evidence for Pneumonia",
-        f"test-model 1.0.0 ({DIGEST[:12]})",
-        f"Model, SHA-256 {DIGEST}",
-        f"Image, SHA-256 {DIGEST}",
+        "Where the model saw evidence for pneumonia",
+        "Model test-model 1.0.0 (label of this image: PNEUMONIA)",
+        f"SHA-256 of the model {DIGEST}",
+        f"SHA-256 of the file {DIGEST}",
         "ps3.3-c11-floor8/window",
-        "CPUExecutionProvider",
-        "10.5 ms (reading 1.0, decoding 2.0, preparing 3.0, inference 4.0)",
+        "CPUExecutionProvider in 10.5 ms (reading 1.0, decoding 2.0, preparing 3.0, model 4.0)",
         "Modalities CR, DX",
         "Views AP, PA",
         "Ages 1 to 5 years",
@@ -61,18 +61,21 @@ def test_all_that_a_reader_needs_stands_on_it() -> None:
     assert NO_PROOF not in text
     assert "on the scale" not in text
     assert "[U+" not in text
+    assert len(re.findall("(?:ab){6,}", text)) == 2  # the model's once, the file's once, both whole
 
 
 def test_spanish() -> None:
     text = page(make_read(), language="es")
     for needed in (
         "Informe de clasificación de radiografía de tórax",
-        "no es un producto sanitario",
-        "Declaración del modelo: Research use only; not a medical device.",
+        "no es un producto sanitario (dispositivo médico).",
+        "Modelo para radiografías frontales de tórax de niños de 1 a 5 años: neumonía o normal. La puntuación no es",
         "Neumonía",
         "POSITIVO",
-        "La puntuación 0.800 alcanza el punto de operación «standard» (0.500).",
-        "90.0 % (intervalo del 95 %: 85.0 a 94.0 %)",
+        "La puntuación 0,800 alcanza el punto de operación «estándar» (0,500).",
+        "90,0 % (IC del 95 %: 85,0\N{EN DASH}94,0 %)",
+        "Medido en (texto original en inglés) a test",
+        "Dónde vio el modelo indicios de neumonía",
         "de 1 a 5 años",
         "Firma",
     ):
@@ -91,13 +94,14 @@ def test_negative() -> None:
 
 @pytest.mark.parametrize(
     ("language", "names"),
-    [("en", "Normal|Bacterial pneumonia|Viral pneumonia"), ("es", "Normal|Neumonía bacteriana|Neumonía vírica")],
+    [("en", "Normal|Bacterial pneumonia|Viral pneumonia"), ("es", "Normal|Neumonía bacteriana|Neumonía viral")],
 )
 def test_three_labels_have_a_scale(language: Language, names: str) -> None:
     prediction, contract = make_three()
     text = page(prediction, contract, language=language)
-    assert "0 {} 0.031 1 {} 0.260 2 {} 0.708".format(*names.split("|")) in text
-    assert {"en": "this image: 2 (Viral pneumonia)", "es": "esta imagen: 2 (Neumonía vírica)"}[language] in text
+    shown = "0 {} 0.031 1 {} 0.260 2 {} 0.708".format(*names.split("|"))
+    assert (shown if language == "en" else shown.replace(".", ",")) in text
+    assert {"en": "this image: 2 (viral pneumonia)", "es": "esta imagen: 2 (neumonía viral)"}[language] in text
 
 
 def test_many_labels_stand_in_a_table() -> None:
@@ -158,15 +162,16 @@ def test_what_the_gate_says_is_not_cut_where_there_is_room_beside_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "words"),
+    ("gate", "words", "badge"),
     [
-        (Gate("warn", (Note("age", "(0010,1010) Patient's Age is absent"),)), "Yes, with reservations:"),
-        (Gate("unknown", (Note("no_tags", "no tags"),)), "Not fully checked:"),
+        (Gate("warn", (Note("age", "(0010,1010) Patient's Age is absent"),)), "Doubtful:", "DOUBTFUL IMAGE"),
+        (Gate("unknown", (Note("no_tags", "no tags"),)), "Not fully checked:", "NOT FULLY CHECKED"),
     ],
 )
-def test_other_gates(gate: Gate, words: str) -> None:
+def test_other_gates(gate: Gate, words: str, badge: str) -> None:
     text = page(make_read(gate=gate))
     assert words in text
+    assert f"POSITIVE {badge}" in text
     assert OUTSIDE not in text
 
 
@@ -178,12 +183,21 @@ def test_warnings_and_codes_that_no_catalogue_knows() -> None:
     assert "Ninguna." not in text
 
 
+def test_what_the_contract_says_beyond_its_fields_stands_in_small_print() -> None:
+    said = "Research use only; not a medical device. Films of one ward only."
+    contract = make_contract(intended_use=replace(CONTRACT.intended_use, statement=said))
+    original = f"Declaración del modelo (texto original en inglés): {said}"
+    assert original in page(make_read(), contract, language="es")
+    assert "Declaración del modelo" not in page(make_read(), language="es")
+    assert "Films of one ward only." in page(make_read(), contract)
+
+
 @pytest.mark.parametrize("language", ["en", "es"])
 def test_endless_texts_stay_on_one_page(language: Language) -> None:
     prediction, contract = make_endless()
     text = page(prediction, contract, language=language, identifiers=True)
     assert text.count("…") >= 8
-    assert {"en": "18 more labels: 0.600 together", "es": "18 etiquetas más: 0.600 en conjunto"}[language] in text
+    assert {"en": "18 more labels: 0.600 together", "es": "18 etiquetas más: 0,600 en conjunto"}[language] in text
     assert {"en": "and 9 more", "es": "y 9 más"}[language] in text
 
 
@@ -194,7 +208,7 @@ def test_the_pictures_keep_some_room(language: Language) -> None:
     gallery = Gallery.of(prediction, prediction.radiograph, contract)
     parts = fitting(Report(prediction, contract, words_of(language), gallery, "2026", identifiers=True))
     assert sum(part.height for part in parts) < TOP - FOOT
-    assert parts[4].height > 22 * MM
+    assert parts[5].height > 22 * MM
 
 
 @pytest.mark.parametrize(
@@ -263,16 +277,22 @@ class _Said(dict[str, str]):
 def test_no_word_of_the_catalogue_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     said = _Said(words_of("en").texts)
     monkeypatch.setattr("cxr_edge.report.pdf.words_of", lambda language: Words(language, said))
+    monkeypatch.setattr("cxr_edge.report.statement.words_of", lambda language: Words(language, said))
     read = make_read()
-    statement = make_contract(intended_use=replace(CONTRACT.intended_use, statement="another", views=()))
+    notes = (Note("gate_view", "(0018,5101) View Position is LL; need AP or PA"),)
+    use = CONTRACT.intended_use
+    other = replace(use, statement="not a medical device. For 30 kV.", views=(), age_years=(20.0, 99.0))
+    statement = make_contract(intended_use=other)
+    anyone = make_contract(intended_use=replace(use, age_years=None))
     for prediction, contract in (
         (replace(read, gate=Gate("warn"), warnings=(Note("alpha_dropped", "x"),)), statement),
-        (make_read(label="NORMAL", positive=False, gate=Gate("unknown")), padded()),
+        (make_read(label="NORMAL", positive=False, gate=Gate("unknown", notes)), padded()),
         (make_read(activation_map=None, source=replace(read.source, content_sha256=None, path="\0")), CONTRACT),
-        (replace(read, source=Source()), CONTRACT),
+        (replace(read, source=Source()), anyone),
         (replace(make_three()[0], gate=Gate("refused")), make_three()[1]),
         make_endless(),
     ):
         report_pdf(prediction, contract, created=CREATED, identifiers=True)
-    # labels and notes are asked for by `get`, which knows what to say instead
-    assert {key for key in said if not key.startswith(("label.", "note."))} == said.keys_said
+        report_pdf(prediction, contract, created=CREATED, language="es")
+    # labels, operating points and notes are asked for by `get`, which knows what to say instead
+    assert {key for key in said if not key.startswith(("label.", "point.", "note."))} == said.keys_said

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from importlib.resources import files
 
 import numpy as np
@@ -115,7 +115,7 @@ def test_what_is_asked_wrongly() -> None:
 
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(EnvironmentUnusable, match=r"pip install 'cxr-edge\[report\]'"):
+    with pytest.raises(EnvironmentUnusable, match=r'need arabic_reshaper and reportlab: pip install "\.\[report\]"'):
         check_report_extra()
     with pytest.raises(EnvironmentUnusable):
         report_pdf(make_read(), CONTRACT)
@@ -126,6 +126,20 @@ def test_the_date_is_now_by_default() -> None:
     text = text_of(report_pdf(make_read(), CONTRACT))
     shown = text.partition("Date of this report: ")[2][:16]
     assert before.replace(tzinfo=None) <= datetime.strptime(shown, "%Y-%m-%d %H:%M")  # noqa: DTZ007 - local
+
+
+@pytest.mark.parametrize(
+    ("minutes", "english", "spanish"),
+    [
+        (0, "2026-11-21 12:01 (UTC)", "21/11/2026 12:01 (UTC)"),
+        (-150, "2026-11-21 09:31 (UTC-02:30)", "21/11/2026 09:31 (UTC-02:30)"),
+    ],
+)
+def test_the_date_with_its_zone(minutes: int, english: str, spanish: str) -> None:
+    created = datetime(2026, 11, 21, 12, 1, tzinfo=UTC).astimezone(timezone(timedelta(minutes=minutes)))
+    assert f"Date of this report: {english}" in text_of(report_pdf(make_read(), CONTRACT, created=created))
+    in_spanish = text_of(report_pdf(make_read(), CONTRACT, created=created, language="es"))
+    assert f"Fecha de este informe: {spanish}" in in_spanish
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (4000, 3), (1500, 1300)])
@@ -140,5 +154,6 @@ def test_pictures_of_any_shape(shape: tuple[int, int]) -> None:
 
 
 def test_importing_the_package_is_light() -> None:
-    code = "import sys, cxr_edge.report, cxr_edge.cli; sys.exit('reportlab' in sys.modules or 'cv2' in sys.modules)"
+    heavy = {"reportlab", "cv2", "arabic_reshaper"}
+    code = f"import sys, cxr_edge.report, cxr_edge.cli; sys.exit(not {heavy}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,8 +1,10 @@
 """What the tests of the server share."""
 
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dicom_files import gradient, make_file
@@ -66,3 +68,17 @@ def image(png: bytes) -> File:
 def dicom() -> bytes:
     """A small DICOM file that the gate lets pass."""
     return make_file(gradient())
+
+
+@pytest.fixture(scope="module")  # no longer: it runs an event loop in this very thread
+def chromium() -> Iterator[Any]:
+    """A browser, driven by Playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the test extra")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        pytest.skip("needs chromium on the PATH")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -15,8 +15,6 @@ from dicom_files import gradient, make_file
 from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the test extra")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium on the PATH")
 ASSETS = Path(__file__).parents[2] / "cxr_edge" / "serve" / "assets"
 SERIOUS = ("serious", "critical")
 SECONDS = 30_000.0  # in milliseconds, as Playwright wants them
@@ -31,15 +29,6 @@ def address(tiny: Path) -> Iterator[str]:
         yield process.stdout.readline().strip()
         process.terminate()
         process.communicate(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A browser."""
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ from starlette.datastructures import Headers
 
 from cxr_edge.serve.admission import Admission
 from cxr_edge.serve.form import Upload
+from cxr_edge.serve.leaving import ClientGoneError
 from cxr_edge.serve.problem import ProblemError
 from cxr_edge.serve.settings import Settings
 from cxr_edge.serve.store import ResultStore
-from cxr_edge.serve.upload import ClientGoneError, Uploads
+from cxr_edge.serve.upload import Uploads
 from cxr_edge.types import Prediction, Radiograph
 
 HEADERS = Headers({"content-type": "multipart/form-data; boundary=frontier"})

@@ -148,6 +148,9 @@ def test_broken_installation(api: Api, png: bytes, monkeypatch: pytest.MonkeyPat
             assert (response.status_code, response.json()["reason"]) == (503, "environment_unusable")
             assert response.headers["retry-after"] == "1"
         assert api.get("/ready").json()["reason"] == "environment_unusable"
+        with monkeypatch.context() as later:  # else a proxy would never send another image
+            later.setattr("cxr_edge.serve.workers.UNUSABLE_SECONDS", 0.0)
+            assert api.get("/ready").status_code == 200
         assert api.get("/health").status_code == 200
     assert api.predict(("a", png)).status_code == 200
     assert api.get("/ready").status_code == 200

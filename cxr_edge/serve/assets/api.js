@@ -10,10 +10,18 @@ export class Refused extends Error {
     this.problem = problem;
     this.retryAfter = retryAfter;
   }
+
+  /** Whether the same may go well in a moment. */
+  get isBusy() {
+    return this.status === 429 || (this.status === 503 && (this.problem.reason ?? "busy") === "busy");
+  }
 }
 
 /** Keep the token for this window. */
 export const keepToken = (value) => sessionStorage.setItem(TOKEN, value);
+
+/** Whether one was given. */
+export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
 
 /** The model's contract, and the limits of a request. */
 export const model = () => asJson("/model");
@@ -25,12 +33,19 @@ export async function predict(file, signal) {
   try {
     return await asJson("/predict?heatmap=1", { method: "POST", body, signal });
   } catch (error) {
-    if (error instanceof Refused && error.status === 422 && error.problem.reason) {
-      return { status: "rejected", reason: { code: error.problem.reason, message: error.problem.detail }, gate: error.problem.gate ?? null };
-    }
+    if (!(error instanceof Refused)) throw error;
+    const { reason: code = "too_slow", gate = null, source } = error.problem;
+    // an image's own failure, or one that came too slowly: the others may do better
+    if (source || error.status === 408) return rejected(code, error.message, gate, source);
+    if (error.status === 0 && !(await isReadable(file))) return rejected("unreadable", "the browser cannot read the file");
     throw error;
   }
 }
+
+const rejected = (code, message, gate = null, source = null) => ({ status: "rejected", reason: { code, message }, gate, source });
+
+/** A file may have been changed or taken away since it was chosen; a request then fails as if nobody answered. */
+const isReadable = (file) => file.stream().getReader().read().then(() => true, () => false);
 
 /** A picture or PDF of an earlier result, as a Blob; null when the server has forgotten it. */
 export async function kept(path) {
@@ -48,7 +63,7 @@ async function asJson(path, options) {
 
 async function ask(path, options = {}) {
   const token = sessionStorage.getItem(TOKEN);
-  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const headers = /^[!-~]+$/.test(token ?? "") ? { Authorization: `Bearer ${token}` } : {};
   let answer;
   try {
     answer = await fetch(path, { ...options, headers, cache: "no-store", credentials: "same-origin" });

@@ -1,8 +1,10 @@
 // The page: files in, results out. Results live in this window; the server forgets pictures after a while.
 
 import * as api from "./api.js";
-import { current, MESSAGES, reason, speak, words, percent } from "./messages.js";
-import { detail, kind, listItem, make } from "./view.js";
+import { csvOf } from "./csv.js";
+import { current, percent, reason, speak, words } from "./messages.js";
+import { forgetPictures, save, showPictures } from "./pictures.js";
+import { detail, kind, listItem } from "./view.js";
 
 const AT_ONCE = 2; // uploads
 const LANGUAGE = "cxr-edge-language";
@@ -36,7 +38,7 @@ function start() {
   }
   prepareDrop($("drop"));
   $("cancel").addEventListener("click", cancel);
-  $("csv").addEventListener("click", exportCsv);
+  $("csv").addEventListener("click", () => save(csvOf(state.items), "cxr-edge.csv"));
   $("clear").addEventListener("click", clear);
   learnModel();
 }
@@ -85,10 +87,10 @@ function prepareDrop(area) {
     });
   }
   document.addEventListener("dragleave", () => area.classList.remove("over"));
-  document.addEventListener("drop", async (event) => {
+  document.addEventListener("drop", (event) => {
     event.preventDefault();
     area.classList.remove("over");
-    add(await droppedFiles(event.dataTransfer));
+    droppedFiles(event.dataTransfer).then(add, trouble);
   });
 }
 
@@ -114,6 +116,7 @@ function add(files) {
   $("trouble").hidden = true;
   if (!files.length) return say(words("noFiles"));
   if (!state.running && !state.queue.length) Object.assign(state, { done: 0, total: 0, abort: new AbortController() });
+  if (!state.contract) learnModel(); // it could not be asked before
   state.queue.push(...files);
   state.total += files.length;
   showWork();
@@ -138,6 +141,14 @@ async function work() {
   }
   state.running -= 1;
   showWork();
+  if (!state.running && state.done < state.total) tellLeftOut();
+}
+
+/** A list that is not complete must not look so. */
+function tellLeftOut() {
+  const told = $("trouble").hidden ? "" : `${$("trouble").textContent} `;
+  $("trouble").textContent = told + words("leftOut", { count: state.total - state.done, total: state.total });
+  $("trouble").hidden = false;
 }
 
 /** The row of a file; asks for the token, and waits for a busy server. */
@@ -148,8 +159,9 @@ async function answered(file, signal) {
       return await api.predict(file, signal);
     } catch (error) {
       if (error.status === 413) return tooLarge();
-      if (error.status === 503 || error.status === 429) {
+      if (error.isBusy) {
         const seconds = error.retryAfter ?? 2;
+        $("work-text").textContent = words("busy", { seconds });
         say(words("busy", { seconds }));
         await pause(seconds * 1000, signal);
       } else if (!(await wantsToken(error))) {
@@ -189,7 +201,8 @@ function cancel() {
 
 function clear() {
   cancel();
-  Object.assign(state, { items: [], chosen: null });
+  state.items.forEach(forgetPictures);
+  Object.assign(state, { items: [], chosen: null, done: 0, total: 0 });
   $("columns").hidden = true;
   $("detail").replaceChildren();
   $("files").focus();
@@ -212,7 +225,10 @@ function showList() {
       $("detail").focus({ preventScroll: false });
     }),
   );
+  const focused = [...$("list").children].findIndex((element) => element.contains(document.activeElement));
+  const grown = items.length - $("list").children.length; // new ones stand first
   $("list").replaceChildren(...items);
+  if (focused >= 0) items[focused + grown]?.firstChild.focus({ preventScroll: true });
 }
 
 function showDetail() {
@@ -220,82 +236,7 @@ function showDetail() {
   if (!item) return;
   $("detail").replaceChildren(...detail(item, state.contract));
   const place = $("detail").querySelector(".pictures");
-  if (place && item.row.radiograph) showPictures(item, place);
-}
-
-async function showPictures(item, place) {
-  const { radiograph: gray, heatmap } = item.row;
-  item.pictures ??= Promise.all([api.kept(gray), heatmap && api.kept(heatmap)]).then((blobs) => blobs.map((blob) => blob && URL.createObjectURL(blob)));
-  let radiograph, heat;
-  try {
-    [radiograph, heat] = await item.pictures;
-  } catch (error) {
-    return trouble(error);
-  }
-  if (state.chosen !== item) return;
-  if (!radiograph) return place.replaceChildren(make("p", { class: "faint" }, words("noPicture")));
-  const picture = make("div", { class: "picture" }, make("img", { src: radiograph, alt: words("radiographOf", { name: item.name }) }));
-  place.replaceChildren(picture);
-  if (heat) {
-    const overlay = make("img", { src: heat, alt: "", class: "heat" });
-    picture.append(overlay);
-    place.append(...slider(overlay));
-  } else {
-    place.append(make("p", { class: "faint" }, words("noHeatMap")));
-  }
-  place.append(pdfButton(item));
-}
-
-function slider(overlay) {
-  const input = make("input", { id: "heat", type: "range", min: "0", max: "100", value: "60", "aria-describedby": "heat-help" });
-  const value = make("output", { for: "heat", class: "score" });
-  const show = () => {
-    overlay.style.opacity = String(input.value / 100);
-    value.textContent = `${input.value} %`;
-  };
-  input.addEventListener("input", show);
-  show();
-  return [
-    make("div", { class: "slider" }, make("label", { for: "heat" }, words("heatMap")), input, value),
-    make("p", { class: "faint", id: "heat-help" }, words("heatMapHelp")),
-  ];
-}
-
-function pdfButton(item) {
-  const box = make("input", { id: "identifiers", type: "checkbox" });
-  const button = make("button", { type: "button", class: "button", id: "pdf" }, words("pdf"));
-  button.addEventListener("click", async () => {
-    try {
-      const blob = await api.kept(`${item.row.report}?lang=${current()}&identifiers=${box.checked ? 1 : 0}`);
-      if (!blob) return trouble(new Error(words("noPicture")));
-      save(blob, `cxr-edge-${(item.row.source.content_sha256 ?? "").slice(0, 12)}.pdf`);
-    } catch (error) {
-      trouble(error);
-    }
-  });
-  return make("div", {}, make("p", { class: "check" }, box, make("label", { for: "identifiers" }, words("identifiers"))), button);
-}
-
-function exportCsv() {
-  const rows = state.items.map(({ name, row }) => [
-    name, row.status, row.label ?? "", row.probability ?? "", row.positive ?? "", row.operating_point?.name ?? "",
-    row.operating_point?.threshold ?? "", row.gate?.status ?? "", row.reason?.code ?? "",
-    row.model ? `${row.model.name} ${row.model.version}` : "", row.source?.content_sha256 ?? "",
-  ]);
-  const text = [MESSAGES[current()].csvHead, ...rows].map((row) => row.map(cell).join(",")).join("\r\n");
-  save(new Blob(["\ufeff", text, "\r\n"], { type: "text/csv;charset=utf-8" }), "cxr-edge.csv");
-}
-
-/** A cell that no spreadsheet takes for a formula. */
-function cell(value) {
-  const text = typeof value === "number" || typeof value === "boolean" ? String(value) : String(value).replace(/^[=+\-@\t\r]/, "'$&");
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-function save(blob, name) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  if (place && item.row.radiograph) showPictures(item, place, () => state.chosen === item, trouble);
 }
 
 /** Whether the server wants a token, and the reader gave one. */
@@ -304,6 +245,7 @@ async function wantsToken(error) {
   const dialog = $("token");
   if (!dialog.open) {
     $("token-value").value = "";
+    $("token-wrong").hidden = !api.hasToken();
     dialog.showModal();
   }
   await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
@@ -317,7 +259,7 @@ function trouble(error) {
   const { status } = error;
   const known = error.problem?.reason && reason(error.problem.reason, error.message);
   const text = status === 0 ? words("offline") : status === 401 ? words("badToken") : known ?? (status ? words("failed", { status }) : error.message);
-  $("trouble").textContent = text;
+  $("trouble").textContent = text.replace(/[^.?!]$/, "$&.");
   $("trouble").hidden = false;
 }
 
