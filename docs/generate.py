@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 REFERENCE = Path(__file__).resolve().parent / "reference"
 COMMANDS = ("classify", "watch", "serve", "evaluate", "bench", "info", "doctor", "selftest", "demo")
-EXPORT_COMMANDS = ("train", "tune", "evaluate", "compare", "convert", "restamp", "gate", "card", "shifts")
+EXPORT_COMMANDS = ("train", "folds", "tune", "evaluate", "compare", "convert", "restamp", "gate", "card", "shifts")
 os.environ["COLUMNS"] = "100"  # help texts wrap at the terminal's width
 
 

@@ -1,5 +1,6 @@
-"""JSON Schemas that are closed: no object admits a field that is not listed."""
+"""Closed to what is not listed: JSON Schemas, and what was read by them."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,3 +13,19 @@ def closed_json_schema(kind: type) -> dict[str, Any]:
         if definition.get("type") == "object":
             definition["additionalProperties"] = False
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "$defs": components}
+
+
+def unknown_fields(raw: object, known: object, where: str = "$") -> Iterator[str]:
+    """Where `raw` holds a field that `known`, what was read of it, does not.
+
+    msgspec ignores unknown fields of dataclasses; a field nobody reads could be the one that mattered.
+    """
+    if isinstance(raw, dict) and isinstance(known, dict):
+        for key, value in raw.items():
+            if key in known:
+                yield from unknown_fields(value, known[key], f"{where}.{key}")
+            else:
+                yield f"{where}.{key}"
+    elif isinstance(raw, list) and isinstance(known, list | tuple):
+        for index, (item, known_item) in enumerate(zip(raw, known, strict=True)):
+            yield from unknown_fields(item, known_item, f"{where}[{index}]")

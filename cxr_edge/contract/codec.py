@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from cxr_edge.contract.check import check
-from cxr_edge.contract.closed import closed_json_schema
+from cxr_edge.contract.closed import closed_json_schema, unknown_fields
 from cxr_edge.contract.schema import METADATA_KEY, SCHEMA_VERSION, Contract
 from cxr_edge.errors import ContractError
 
@@ -41,7 +41,9 @@ def from_json(text: str) -> Contract:
     except msgspec.ValidationError as error:
         message = f"the contract is not valid: {error}"
         raise ContractError(message) from None
-    _refuse_unknown(raw, msgspec.to_builtins(contract), "$")
+    if unknown := next(unknown_fields(raw, msgspec.to_builtins(contract)), None):
+        message = f"the contract holds an unknown field: {unknown}"
+        raise ContractError(message)
     check(contract)
     return contract
 
@@ -62,16 +64,3 @@ def from_metadata(metadata: Mapping[str, str]) -> Contract:
 def json_schema() -> dict[str, Any]:
     """The contract's JSON Schema, closed: no object admits a field that is not listed."""
     return closed_json_schema(Contract)
-
-
-def _refuse_unknown(raw: object, known: object, where: str) -> None:
-    # msgspec ignores unknown fields of dataclasses; a field nobody reads could be the one that mattered
-    if isinstance(raw, dict) and isinstance(known, dict):
-        for key, value in raw.items():
-            if key not in known:
-                message = f"the contract holds an unknown field: {where}.{key}"
-                raise ContractError(message)
-            _refuse_unknown(value, known[key], f"{where}.{key}")
-    elif isinstance(raw, list) and isinstance(known, list | tuple):
-        for index, (item, known_item) in enumerate(zip(raw, known, strict=True)):
-            _refuse_unknown(item, known_item, f"{where}[{index}]")

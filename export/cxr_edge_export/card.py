@@ -125,7 +125,14 @@ def _training(beside: Beside) -> Iterator[str]:
     rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
     rows += [(f"Stage {number}", _values(stage)) for number, stage in enumerate(plan.stages, 1)]
     rows += [("Augmentation", _values(plan.augmentation) or "none")]
-    settings = {k: v for k, v in _plain(plan).items() if k not in ("stages", "augmentation", "auxiliary")}
+    if plan.auxiliary is not None:
+        finer = ", ".join(dict.fromkeys(rule.label for rule in plan.auxiliary.classes))
+        rows += [("Second output, in training only", f"{finer}, weight {plan.auxiliary.weight} in the loss")]
+    if plan.early_stopping is not None:
+        stopping = plan.early_stopping
+        rows += [("Early stopping", f"monitor {stopping.monitor}, patience {stopping.patience}")]
+    shown = ("stages", "augmentation", "auxiliary", "early_stopping")
+    settings = {k: v for k, v in _plain(plan).items() if k not in shown}
     rows += [("Settings", ", ".join(f"{name} {value}" for name, value in settings.items()))]
     if beside.metrics is not None:
         found = beside.metrics

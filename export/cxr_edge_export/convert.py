@@ -19,6 +19,7 @@ from cxr_edge_export.islands import check_islands
 from cxr_edge_export.original import Original, load_original
 from cxr_edge_export.quantize import quantize, simplify
 from cxr_edge_export.recipe import Recipe, read_recipe
+from cxr_edge_export.selection import read_selected
 from cxr_edge_export.stamp import publish, stamp
 from cxr_edge_export.strides import move_strides_up
 
@@ -116,16 +117,12 @@ def gather_sets(request: Sources, recipe: Recipe) -> dataset.Sets:
     Raises:
         UsageError: a set is unusable or too small.
     """
-
-    def read(source: Path) -> tuple[dataset.LabelledImage, ...]:
-        return dataset.read_images(source, recipe.labels, classes=recipe.classes, root=request.calibration)
-
-    pool = read(request.calibration)
-    validation = read(request.validation)
+    pool = read_selected(recipe, request.calibration, request.calibration)
+    validation = read_selected(recipe, request.validation, request.calibration)
     apart = dataset.without(pool, validation)
     plan, seed = recipe.quantization, recipe.quantization.seed
     if request.agreement is not None:
-        agreement = read(request.agreement)
+        agreement = read_selected(recipe, request.agreement, request.calibration)
         calibration = dataset.draw_balanced(dataset.without(pool, (*validation, *agreement)), plan.images, seed)
         return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
     calibration = dataset.draw_balanced(apart, plan.images, seed)

@@ -59,8 +59,8 @@ def read_images(
     """The images of a folder with one sub-folder per class, or of a list file.
 
     Args:
-        source: the folder; or a text file with one path a line whose parent folder tells the class, relative to the
-            list's own folder or to any folder above `root`.
+        source: the folder; or a text file with one path a line, relative to the list's own folder or to any folder
+            above `root`; the nearest folder of a class above a file tells its class.
         labels: names of the classes, in order.
         classes: which files are of which class, where that is not one sub-folder per label. Sub-folders that no rule
             names are refused; files in the others that no rule takes are left out of a folder, and refused in a list.
@@ -70,19 +70,27 @@ def read_images(
         UsageError: unreadable, empty, an unknown class, or a listed file that is not there.
     """
     rules = tuple(classes) or tuple(ClassRule(label=label) for label in labels)
+    paths = _listed(source, root) if source.is_file() else _in(source, rules)
+    found = [(path, rule_of(path, rules)) for path in paths]
     if source.is_file():
-        found = [(path, _label_of(path, path.parent.name, rules)) for path in _listed(source, root)]
-        strange = next((path for path, label in found if label is None), None)
+        strange = next((path for path, rule in found if rule is None), None)
         if strange is not None:
             message = f"a listed file in the folder {strange.parent.name!r} is of no class; need one of {list(labels)}"
             raise UsageError(message)
-    else:
-        found = [(path, _label_of(path, folder, rules)) for folder, path in _in_folders(source, rules)]
-    images = tuple(_labelled(path, labels.index(label)) for path, label in found if label is not None)
+    images = tuple(_labelled(path, labels.index(rule.label)) for path, rule in found if rule is not None)
     if not images:
         message = f"{source} holds no images"
         raise UsageError(message)
     return images
+
+
+def rule_of(path: Path, rules: Sequence[ClassRule]) -> ClassRule | None:
+    """The rule that takes a file: the first that fits, of those that name the nearest folder above it; None: none."""
+    for parent in path.parents:
+        named = [rule for rule in rules if (rule.folder or rule.label) == parent.name]
+        if named:
+            return next((rule for rule in named if rule.name_contains in path.name), None)
+    return None
 
 
 def without(images: Iterable[LabelledImage], excluded: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
@@ -153,25 +161,28 @@ def tensors_by_input(
         yield {m.input.name: np.stack([row[m.input.name] for row in rows]) for m in members}
 
 
-def _tensors(
-    image: LabelledImage, place: int, rendering: Rendering, members: Sequence[Member]
-) -> "dict[str, NDArray[Any]]":
+def decoded(image: LabelledImage, place: int, rendering: Rendering) -> "NDArray[np.uint8]":
+    """An image as gray levels, uint8 (rows, columns), as the runtime decodes it.
+
+    Raises:
+        ModelError: it cannot be; the message holds its place in the set, not its name.
+    """
     try:
-        pixels = decode(image.path.read_bytes(), rendering).pixels
-        return {member.input.name: preprocess(pixels, member) for member in members}
+        return decode(image.path.read_bytes(), rendering).pixels
     except CxrEdgeError as error:
         message = f"image {place} (SHA-256 {image.sha256[:16]}) of a labelled set cannot be used: {error}"
         raise ModelError(message) from error
 
 
-def _label_of(path: Path, folder: str, rules: Sequence[ClassRule]) -> str | None:
-    """The label that the first fitting rule gives to a file of a class folder."""
-    fitting = (r.label for r in rules if (r.folder or r.label) == folder and r.name_contains in path.name)
-    return next(fitting, None)
+def _tensors(
+    image: LabelledImage, place: int, rendering: Rendering, members: Sequence[Member]
+) -> "dict[str, NDArray[Any]]":
+    pixels = decoded(image, place, rendering)
+    return {member.input.name: preprocess(pixels, member) for member in members}
 
 
-def _in_folders(folder: Path, rules: Sequence[ClassRule]) -> list[tuple[str, Path]]:
-    """(class folder, file), sorted."""
+def _in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
+    """The images in the class folders, sorted."""
     if not folder.is_dir():
         message = f"{folder} is neither a folder nor a list file"
         raise UsageError(message)
@@ -180,8 +191,8 @@ def _in_folders(folder: Path, rules: Sequence[ClassRule]) -> list[tuple[str, Pat
     if not found or not set(found) <= wanted:
         message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
         raise UsageError(message)
-    files = ((name, path) for name in found for path in sorted((folder / name).rglob("*")))
-    return [(name, path) for name, path in files if path.suffix.lower() in SUFFIXES]
+    files = (path for name in found for path in sorted((folder / name).rglob("*")))
+    return [path for path in files if path.suffix.lower() in SUFFIXES]
 
 
 def _listed(listing: Path, root: Path | None) -> list[Path]:

@@ -1,5 +1,6 @@
 """The first layer reads gray levels as they are: one integer for each, nothing rounded."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,8 @@ def align_with_gray_levels(model: onnx.ModelProto) -> dict[str, list[dict[str, A
 
     A mean of 127.5 lies between two levels, and every level between two integers: rounding would lose a bit. So 128 is
     subtracted in its place and the first convolution's bias takes up the difference; its padding alone, if it has any,
-    becomes half a gray level brighter. Where channels have means of their own, nothing is changed.
+    becomes half a gray level brighter. Where channels have means of their own, or where others read the normalized
+    image too, nothing is changed.
 
     Args:
         model: float, its first nodes those of `graph.fold_preprocessing`.
@@ -38,6 +40,8 @@ def align_with_gray_levels(model: onnx.ModelProto) -> dict[str, list[dict[str, A
             continue
         level = np.floor(mean + 0.5)
         if level != mean:
+            if not _reads_alone(graph, steps.values()):
+                continue
             _subtract(graph, steps["Sub"], level)
             _add_to_bias(graph, convolution, (level - mean) / scale)
         step, zero = np.array(1 / scale, np.float32), np.array(level, np.uint8)
@@ -55,6 +59,12 @@ def _normalization(graph: onnx.GraphProto, name: str) -> dict[str, onnx.NodeProt
         steps[node.op_type] = node
         name = node.input[0]
     return steps if "Cast" in steps else None
+
+
+def _reads_alone(graph: onnx.GraphProto, steps: Iterable[onnx.NodeProto]) -> bool:
+    """Whether nobody but the one convolution reads what these nodes, from the input to it, make."""
+    made = [output for node in steps for output in node.output]
+    return all(sum(name in node.input for node in graph.node) == 1 for name in made)
 
 
 def _uniform(graph: onnx.GraphProto, node: onnx.NodeProto | None, neutral: float) -> float | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cxr_edge.errors import UsageError
-from cxr_edge_export.dataset import LabelledImage, read_images, without
-from cxr_edge_export.recipe import Recipe, Selection
+from cxr_edge_export.dataset import LabelledImage, read_images, rule_of, without
+from cxr_edge_export.recipe import ClassRule, Recipe
 from cxr_edge_export.recipe.training import Metadata
 
 
@@ -35,16 +35,12 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
         UsageError: a set is unusable, or a class has no image left to train on.
     """
     plan = recipe.selection
-    pool = _listed_in(plan, data, read_images(data, recipe.labels, classes=recipe.classes))
-    held = [
-        read_images(source, recipe.labels, classes=recipe.classes, root=data) if source is not None else None
-        for source in (validation, test)
-    ]
-    pool = without(pool, (image for images in held for image in images or ()))
-    pool = _fewer(_once(pool), plan)
+    held = [read_selected(recipe, source, data) if source is not None else None for source in (validation, test)]
+    pool = without(read_selected(recipe, data, data), (image for images in held for image in images or ()))
+    everything = pool = _fewer(_once(pool), recipe)
     drawn: list[tuple[LabelledImage, ...]] = []
     for number, (given, share) in enumerate(zip(held, (plan.validation, plan.test), strict=True)):
-        drawn.append(_draw_patients(pool, share, plan.seed + number) if given is None else given)
+        drawn.append(_draw_patients(pool, everything, share, plan.seed + number) if given is None else given)
         pool = without(pool, drawn[-1])
     split = Split(pool, without(drawn[0], drawn[1]), drawn[1])
     for name, images in (("train", split.training), ("validate", split.validation)):
@@ -53,6 +49,33 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
             message = f"{data} leaves no image of {', '.join(missing)} to {name} on"
             raise UsageError(message)
     return split
+
+
+def read_selected(recipe: Recipe, source: Path, data: Path) -> tuple[LabelledImage, ...]:
+    """The images of a folder or list, each with its patient: the CSV's, where the recipe names one.
+
+    Of `data` itself, images that the CSV does not list and those of other projections are left out; what a list or
+    another folder names was chosen on purpose, and is taken whole.
+
+    Args:
+        recipe: its classes and `selection.metadata`.
+        source: folder or list.
+        data: the data folder, that the CSV and a list's entries are relative to.
+
+    Raises:
+        UsageError: the set or the CSV is unusable.
+    """
+    plan = recipe.selection
+    images = read_images(source, recipe.labels, classes=recipe.classes, root=data)
+    if plan.metadata is None:
+        return images
+    rows = _metadata(data / plan.metadata.csv, plan.metadata)
+    kept = []
+    for image in images:
+        patient, view = rows.get(image.path.name, ("", None))
+        if source != data or (view is not None and (not plan.views or view in plan.views)):
+            kept.append(replace(image, patient=patient or image.patient))
+    return tuple(kept)
 
 
 def _once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
@@ -64,46 +87,40 @@ def _once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
     return tuple(i for i in images if first[i.sha256] is i and len(labels[i.sha256]) == 1)
 
 
-def _fewer(images: Sequence[LabelledImage], plan: Selection) -> tuple[LabelledImage, ...]:
-    """One image per patient, or per patient and class, drawn by the seed."""
+def _fewer(images: Sequence[LabelledImage], recipe: Recipe) -> tuple[LabelledImage, ...]:
+    """One image per patient, or per patient and class rule, drawn by the seed."""
+    plan = recipe.selection
     if plan.per_patient == "all":
         return tuple(images)
     order = np.random.Generator(np.random.PCG64(plan.seed)).permutation(len(images))
-    kept: dict[tuple[str, int], int] = {}
+    kept: dict[tuple[str, ClassRule | None], int] = {}
     for index in order:
         image = images[index]
-        kept.setdefault((image.patient, image.label if plan.per_patient == "one-per-class" else 0), int(index))
+        kind = rule_of(image.path, recipe.classes) if plan.per_patient == "one-per-class" else None
+        kept.setdefault((image.patient, kind), int(index))
     return tuple(images[index] for index in sorted(kept.values()))
 
 
-def _draw_patients(images: Sequence[LabelledImage], share: float, seed: int) -> tuple[LabelledImage, ...]:
-    """All images of that share of the patients, of the patients of each class alike."""
+def _draw_patients(
+    images: Sequence[LabelledImage], everything: Sequence[LabelledImage], share: float, seed: int
+) -> tuple[LabelledImage, ...]:
+    """All images of some patients: that share of the patients of each class in `everything`, drawn from `images`."""
     if share == 0:
         return ()
-    by_class: dict[int, list[str]] = {}
-    for patient, label in {image.patient: image.label for image in images}.items():
-        by_class.setdefault(label, []).append(patient)
     drawn: set[str] = set()
     generator = np.random.Generator(np.random.PCG64(seed))
-    for label in sorted(by_class):
-        patients = sorted(by_class[label])
-        count = max(1, round(share * len(patients)))
-        drawn.update(patients[index] for index in generator.permutation(len(patients))[:count])
+    wanted = {label: max(1, round(share * len(patients))) for label, patients in _by_class(everything).items()}
+    for label, patients in sorted(_by_class(images).items()):
+        drawn.update(patients[index] for index in generator.permutation(len(patients))[: wanted[label]])
     return tuple(image for image in images if image.patient in drawn)
 
 
-def _listed_in(plan: Selection, data: Path, images: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
-    """With the CSV's patients, and of the wanted projections only."""
-    if plan.metadata is None:
-        return tuple(images)
-    rows = _metadata(data / plan.metadata.csv, plan.metadata)
-    kept = []
-    for image in images:
-        row = rows.get(image.path.name)
-        if row is None or (plan.views and row[1] not in plan.views):
-            continue
-        kept.append(replace(image, patient=row[0] or image.patient))
-    return tuple(kept)
+def _by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
+    """Label -> its patients, sorted; a patient of several classes counts for the last one."""
+    found: dict[int, list[str]] = {}
+    for patient, label in sorted({image.patient: image.label for image in images}.items()):
+        found.setdefault(label, []).append(patient)
+    return found
 
 
 def _metadata(file: Path, names: Metadata) -> dict[str, tuple[str, str]]:

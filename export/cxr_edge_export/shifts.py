@@ -9,13 +9,14 @@ import numpy as np
 
 import cxr_edge
 from cxr_edge import metrics
-from cxr_edge.decode import decode
-from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
+from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing
 from cxr_edge.types import Interval
 from cxr_edge_export import dataset
+from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
+from cxr_edge_export.recipe import read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from cxr_edge.contract import Contract
 
 UNCHANGED = "as they are"
-BORDER_PIXELS, FLAT = 4, 1.0  # an edge so wide with a smaller standard deviation, in gray levels, is a border
 FEWEST = 10  # images of each side; a part with fewer says nothing
 
 
@@ -80,6 +80,7 @@ class ShiftRequest:
         model: a file made by `convert`, or a packaged model's name.
         images: folder or list of labelled images that never trained the model.
         data: folder that a list is relative to; None: its own folder.
+        recipe: whose `selection` says where the classes lie; None: one folder per label.
         operating_point: None: the model's default.
         output: JSON file to write; None: none.
         overwrite: whether it is replaced.
@@ -88,6 +89,7 @@ class ShiftRequest:
     model: str
     images: Path
     data: Path | None
+    recipe: Path | None
     operating_point: str | None
     output: Path | None
     overwrite: bool
@@ -97,15 +99,15 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     """Classify every image as it is and in each change of `corruptions`; the image gate is not asked.
 
     Raises:
-        UsageError: the set is unusable, or no such operating point.
+        UsageError: the set is unusable, the recipe has other labels, or no such operating point.
         ModelError: the model cannot be used, or an image cannot be decoded.
     """
     if request.output is not None:
         refuse_existing(request.output, overwrite=request.overwrite)
     with cxr_edge.load(request.model, gate="off", operating_point=request.operating_point) as classifier:
         contract = classifier.contract
-        images = dataset.read_images(request.images, contract.labels, root=request.data)
-        gray = [_decoded(image, contract) for image in images]
+        images = _images(request, contract)
+        gray = [dataset.decoded(image, place, contract.rendering) for place, image in enumerate(images)]
         scores: dict[str, NDArray[np.float64]] = {}
         for name, change in CORRUPTIONS.items():
             scores[name] = np.array([classifier.classify(change(pixels)).score for pixels in gray])
@@ -113,7 +115,7 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
         point, sha256 = classifier.operating_point, classifier.model.sha256
     positive = np.array([contract.labels[image.label] in contract.positive_labels for image in images])
     rows = [_row(name, positive, found, scores[UNCHANGED], point.threshold) for name, found in scores.items()]
-    for name, part in _parts(gray, positive):
+    for name, part in _parts([look(pixels) for pixels in gray], positive):
         plain = scores[UNCHANGED][part]
         rows.append(_row(name, positive[part], plain, plain, point.threshold))
     return Shifts(
@@ -152,12 +154,13 @@ def read_shifts(path: Path) -> Shifts:
         raise UsageError(message) from None
 
 
-def _decoded(image: LabelledImage, contract: "Contract") -> "NDArray[np.uint8]":
-    try:
-        return decode(image.path.read_bytes(), contract.rendering).pixels
-    except CxrEdgeError as error:
-        message = f"an image (SHA-256 {image.sha256[:16]}) of the set cannot be used: {error}"
-        raise ModelError(message) from error
+def _images(request: ShiftRequest, contract: "Contract") -> tuple[LabelledImage, ...]:
+    recipe = None if request.recipe is None else read_recipe(request.recipe).recipe
+    if recipe is not None and recipe.labels != contract.labels:
+        message = f"the recipe {request.recipe} has the labels {recipe.labels}; the model has {contract.labels}"
+        raise UsageError(message)
+    classes = () if recipe is None else recipe.classes
+    return dataset.read_images(request.images, contract.labels, classes=classes, root=request.data)
 
 
 def _row(
@@ -180,32 +183,11 @@ def _row(
     )
 
 
-def _parts(
-    gray: "Sequence[NDArray[np.uint8]]", positive: "NDArray[np.bool_]"
-) -> "Iterator[tuple[str, NDArray[np.bool_]]]":
+def _parts(looks: "Sequence[Look]", positive: "NDArray[np.bool_]") -> "Iterator[tuple[str, NDArray[np.bool_]]]":
     """Parts of the images that differ by themselves, where both sides have enough images."""
-    means, spreads = np.array([p.mean() for p in gray]), np.array([p.std() for p in gray])
-    found: dict[str, NDArray[np.bool_]] = {}
-    for name, values in (("exposure", means), ("contrast", spreads)):
-        low, high = np.quantile(values, [1 / 3, 2 / 3])
-        found[f"the third of lowest {name}"] = values <= low
-        found[f"the third of highest {name}"] = values >= high
-    bordered = np.array([_has_border(pixels) for pixels in gray])
-    found |= {"those with a border": bordered, "those without a border": ~bordered}
-    squarish = np.array([pixels.shape[1] / pixels.shape[0] for pixels in gray])
-    if squarish.std() > 0:
-        found |= {
-            "the wider half": squarish >= np.median(squarish),
-            "the narrower half": squarish < np.median(squarish),
-        }
-    for name, part in found.items():
+    for name, part in by_look(looks).items():
         if min(int(positive[part].sum()), int((~positive[part]).sum())) >= FEWEST:
             yield name, part
-
-
-def _has_border(pixels: "NDArray[np.uint8]") -> bool:
-    edges = (pixels[:BORDER_PIXELS], pixels[-BORDER_PIXELS:], pixels[:, :BORDER_PIXELS], pixels[:, -BORDER_PIXELS:])
-    return min(float(edge.std()) for edge in edges) < FLAT
 
 
 def _lower(row: Shift) -> float:

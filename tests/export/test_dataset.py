@@ -2,14 +2,17 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from recipes import recipe_of
 
 pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
 
 from cxr_edge.errors import UsageError
+from cxr_edge_export.convert import gather_sets
 from cxr_edge_export.dataset import draw_balanced, read_images, set_sha256, without
 
 LABELS = ("NORMAL", "PNEUMONIA")
@@ -37,6 +40,25 @@ def test_patient_from_the_name(tmp_path: Path, name: str, patient: str) -> None:
     put(tmp_path, "NORMAL", name, 1)
     (image,) = read_images(tmp_path, LABELS)
     assert (image.patient, image.label) == (patient, 0)
+
+
+def test_conversion_keeps_the_patients_apart_that_a_csv_tells(tmp_path: Path) -> None:
+    rows = ["filename,patient"]
+    for n in range(24):
+        for place, label in enumerate(LABELS):
+            rows.append(f"{put(tmp_path, label, f'{label}-{n}.png', 2 * n + place).name},P{n // 2}")
+    (tmp_path / "metadata.csv").write_text("\n".join(rows), encoding="utf-8")
+    listing = tmp_path / "list.txt"
+    listing.write_text("NORMAL/NORMAL-4.png\nPNEUMONIA/PNEUMONIA-6.png\n", encoding="utf-8")
+    recipe = recipe_of(
+        selection={"metadata": {"csv": "metadata.csv", "patient": "patient"}},
+        quantization={"ranges": "minmax", "images": 9},
+    )
+    sources = SimpleNamespace(calibration=tmp_path, validation=listing, agreement=None)
+    sets = gather_sets(sources, recipe)
+    assert {image.patient for image in sets.validation} == {"P2", "P3"}
+    assert not {"P2", "P3"} & {image.patient for image in (*sets.training, *sets.calibration)}
+    assert len(sets.training) == 40
 
 
 def test_without_goes_by_patient_and_by_content(tmp_path: Path) -> None:

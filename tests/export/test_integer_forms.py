@@ -86,6 +86,12 @@ def flattened(layers: Any, image: Any) -> Any:
     return layers.Dense(1, activation="sigmoid")(x)
 
 
+def branched(layers: Any, image: Any) -> Any:
+    """Two convolutions read the image."""
+    both = [layers.Conv2D(8, size, padding="same", activation="relu")(image) for size in (1, 3)]
+    return pooled_head(layers, layers.Conv2D(8, 3)(layers.Concatenate()(both)))
+
+
 def gated(layers: Any, image: Any) -> Any:
     """A function without integer kernel in the middle."""
     x = layers.Conv2D(8, 3, activation="tanh")(image)
@@ -251,6 +257,14 @@ def test_gray_levels_are_not_rounded(
     levels = np.arange(256, dtype=np.float32)
     stored = np.rint((levels - 128) / np.float32(127.5) / scale) + zero
     assert (stored == levels).all()
+
+
+def test_an_image_that_several_layers_read_is_left_alone(
+    float_graph: Callable[[Build], onnx.ModelProto], images: NDArray[np.uint8]
+) -> None:
+    model, aligned = float_graph(branched), float_graph(branched)
+    assert align_with_gray_levels(aligned) == {}
+    np.testing.assert_allclose(run(aligned, images), run(model, images), atol=1e-6)
 
 
 def test_means_of_each_channel_are_left_alone(keras: Any) -> None:

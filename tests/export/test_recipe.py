@@ -2,16 +2,19 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
 
 from conftest import REPOSITORY
+from recipes import LAYERS, recipe_of
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe import parse_recipe, read_recipe
 
+STAGES = {"stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
 RELEASED = REPOSITORY / "models" / "resnet50-binary" / "recipe.toml"
 
 
@@ -42,6 +45,20 @@ def test_mistakes_are_refused(old: str, new: str, words: str) -> None:
     assert old in text
     with pytest.raises(UsageError, match=words):
         parse_recipe(tomllib.loads(text.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"selection": {"seed": -1}}, "seed"),
+        ({"training": STAGES | {"seed": 1 << 32}}, "seed"),
+        ({"training": STAGES | {"auxiliary": {"weight": 1.0, "classes": [{"label": "x"}] * 2}}}, "all of one label"),
+        ({"selection": {"metadata": {"csv": "a.csv"}, "views": ["PA"]}}, "needs selection.metadata with a column"),
+    ],
+)
+def test_what_no_training_can_do_is_refused(tables: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        recipe_of(**({"network": {"layers": LAYERS}, "training": STAGES} | tables))
 
 
 def test_unreadable(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recipes import LAYERS, recipe_of
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
@@ -11,6 +12,8 @@ import onnx
 
 from cxr_edge.errors import LimitBroken, OutputError, UsageError
 from cxr_edge_export import cli
+from cxr_edge_export.card import Beside, card
+from cxr_edge_export.recipe import RecipeFile
 from cxr_edge_export.restamp import restamp
 from cxr_edge_export.stamp import read_contract
 
@@ -71,6 +74,18 @@ def test_card_names_what_matters(converted: Path, tmp_path: Path, capsys: pytest
         assert words in text
     assert cli.run(["card", str(converted), "-o", str(target)]) == 6
     assert "exists already" in capsys.readouterr().err
+
+
+def test_card_tells_how_it_was_trained(converted: Path) -> None:
+    stages = [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]
+    finer = {"weight": 0.4, "classes": [{"label": "well"}, {"label": "bacterial"}, {"label": "viral"}]}
+    training = {"stages": stages, "auxiliary": finer, "early_stopping": {"patience": 4}, "averaging": 0.9}
+    recipe = recipe_of(network={"layers": LAYERS}, training=training)
+    text = card(read_contract(onnx.load(converted)), "0" * 64, Beside(recipe=RecipeFile(recipe, "0" * 64, "")))
+    assert "| Stage 1 | epochs 3, batch 8, learning_rate 0.01 |" in text
+    assert "| Second output, in training only | well, bacterial, viral, weight 0.4 in the loss |" in text
+    assert "| Early stopping | monitor loss, patience 4 |" in text
+    assert "| Settings | averaging 0.9 |" in text
 
 
 def test_exit_codes(converted: Path, workbench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,9 @@ KINDS = {
 }
 
 
+CSV = {"csv": "metadata.csv", "patient": "patient", "view": "view"}
+
+
 def put(path: Path, level: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((4, 4), level, np.uint8)).save(path)
@@ -95,6 +98,44 @@ def test_a_given_list_is_held_back_whole(data: Path) -> None:
     assert not {"IM-0003", "person4"} & {image.patient for image in split.training}
 
 
+def test_shares_are_of_all_patients(data: Path) -> None:
+    split = select(recipe(selection={"validation": 0.2, "test": 0.2}), data)
+    assert [len({i.patient for i in part}) for part in (split.training, split.validation, split.test)] == [36, 12, 12]
+
+
+@pytest.mark.parametrize("name", ["validation", "test"])
+def test_a_list_is_held_back_with_the_patients_that_the_csv_tells(data: Path, name: str) -> None:
+    rows = "".join(f"IM-{n:04d}-0001.png,P{n // 2}\n" for n in range(30))  # two files of each patient
+    rows += "".join(f"person{n}_{'bacteria' if n % 3 else 'virus'}_1.png,Q{n}\n" for n in range(30))
+    (data / "metadata.csv").write_text("filename,patient\n" + rows, encoding="utf-8")
+    listing = data / "list.txt"
+    listing.write_text("NORMAL/IM-0004-0001.png\nPNEUMONIA/person7_bacteria_1.png\n", encoding="utf-8")
+    chosen = recipe(selection={"metadata": {"csv": "metadata.csv", "patient": "patient"}})
+    split = select(chosen, data, **{name: listing})
+    assert {image.patient for image in getattr(split, name)} == {"P2", "Q7"}
+    sides = [{image.patient for image in part} for part in (split.training, split.validation, split.test)]
+    assert "P2" not in sides[0]
+    assert not sides[0] & (sides[1] | sides[2])
+    assert not sides[1] & sides[2]
+
+
+def test_lists_name_files_in_folders_of_a_class_folder(data: Path) -> None:
+    put(data / "PNEUMONIA" / "second" / "person90_virus_1.png", 200)
+    listing = data / "list.txt"
+    listing.write_text("PNEUMONIA/second/person90_virus_1.png\nNORMAL/IM-0001-0001.png\n", encoding="utf-8")
+    assert [image.label for image in select(recipe(), data, validation=listing).validation] == [1, 0]
+
+
+def test_one_image_of_each_patient_and_kind(data: Path) -> None:
+    """Kinds are the rules of `classes`, whether or not they give labels of their own."""
+    put(data / "PNEUMONIA" / "person3_bacteria_1.png", 201)  # whose others are viral
+    kinds = [{"label": "NORMAL"}]
+    kinds += [{"label": "PNEUMONIA", "name_contains": f"_{kind}_"} for kind in ("bacteria", "virus")]
+    split = select(recipe(selection={"per_patient": "one-per-class", "classes": kinds}), data)
+    found = Counter(image.patient for image in (*split.training, *split.validation, *split.test))
+    assert (found.pop("person3"), set(found.values()), len(found)) == (2, {1}, 59)
+
+
 def test_one_image_of_each_patient(data: Path) -> None:
     split = select(recipe(selection={"per_patient": "one"}), data)
     patients = [image.patient for image in (*split.training, *split.validation, *split.test)]
@@ -115,7 +156,7 @@ def test_projections_are_kept_apart(data: Path) -> None:
     views |= {f"person{n}_{'bacteria' if n % 3 else 'virus'}_1.png": "PA" for n in range(20)}
     rows = "".join(f"{name},{view},P{number}\n" for number, (name, view) in enumerate(views.items()))
     (data / "metadata.csv").write_text("filename,view,patient\n" + rows, encoding="utf-8")
-    plan = {"metadata": {"csv": "metadata.csv"}, "views": ["PA"]}
+    plan = {"metadata": CSV, "views": ["PA"]}
     split = select(recipe(selection=plan), data)
     names = {image.path.name for image in (*split.training, *split.validation, *split.test)}
     assert names == {name for name, view in views.items() if view == "PA"}
@@ -134,7 +175,7 @@ def test_a_csv_that_does_not_tell_is_refused(data: Path, text: str | None, words
     if text is not None:
         (data / "metadata.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=words):
-        select(recipe(selection={"metadata": {"csv": "metadata.csv"}, "views": ["PA"]}), data)
+        select(recipe(selection={"metadata": CSV, "views": ["PA"]}), data)
 
 
 def test_a_class_without_images_is_refused(tmp_path: Path) -> None:

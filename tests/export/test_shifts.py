@@ -1,11 +1,15 @@
 """What a model does on shifted images, and the card that says so."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import tomlkit
+from PIL import Image
+from recipes import raw_recipe
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
@@ -20,7 +24,13 @@ PHANTOM = chest_phantom(150, 130, seed=4)
 
 def request(model: Path, images: Path, output: Path | None = None) -> ShiftRequest:
     return ShiftRequest(
-        model=str(model), images=images, data=None, operating_point="youden", output=output, overwrite=False
+        model=str(model),
+        images=images,
+        data=None,
+        recipe=None,
+        operating_point="youden",
+        output=output,
+        overwrite=False,
     )
 
 
@@ -82,6 +92,29 @@ def test_the_card_shows_them_and_those_of_no_other_file(found: Shifts, converted
     stored.write_text("{}", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be read"):
         write_card(converted, tmp_path / "other.md", overwrite=False, shifts=stored)
+
+
+def test_classes_lie_where_the_recipe_says(converted: Path, tmp_path: Path) -> None:
+    for seed in range(4):
+        for name in (f"a_well_{seed}.png", f"a_sick_{seed}.png"):
+            (tmp_path / "all").mkdir(exist_ok=True)
+            opacity = 0.9 if "sick" in name else 0.0
+            Image.fromarray(chest_phantom(60, 60, seed=seed, opacity=opacity)).save(tmp_path / "all" / name)
+    rules = [{"label": "NORMAL", "folder": "all", "name_contains": "well"}]
+    rules += [{"label": "PNEUMONIA", "folder": "all", "name_contains": "sick"}]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(tomlkit.dumps(raw_recipe(selection={"classes": rules})), encoding="utf-8")
+    listing = tmp_path / "list.txt"
+    listing.write_text("".join(f"all/{path.name}\n" for path in (tmp_path / "all").iterdir()), encoding="utf-8")
+    asked = replace(request(converted, listing), recipe=recipe)
+    row = measure_shifts(asked).rows[0]
+    assert (row.positives, row.negatives) == (4, 4)
+    with pytest.raises(UsageError, match="of no class"):
+        measure_shifts(replace(asked, recipe=None))
+    text = recipe.read_text(encoding="utf-8").replace("NORMAL", "WELL")
+    recipe.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="the model has"):
+        measure_shifts(asked)
 
 
 def test_an_existing_output_is_refused_before_the_work(converted: Path, workbench: Any, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
 """Training on phantoms: it learns, repeats itself, and goes on after being killed as if nothing had happened."""
 
 import hashlib
+import json
 import random
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from cxr_edge.errors import ModelError, OutputError, UsageError
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import TrainRequest, train
+from cxr_edge_export.training.trainer import TrainingDiverged
 
 STAGES: list[dict[str, Any]] = [
     {"epochs": 4, "batch": 8, "learning_rate": 0.01, "side": 32},
@@ -90,7 +93,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path
 
 def test_it_learns(finished: tuple[Path, Metrics, Watching], keras: Any) -> None:
     run, found, watching = finished
-    assert found.validation.balanced_accuracy > 0.8
+    assert (found.validation.balanced_accuracy or 0) > 0.8
     assert found.test is not None
     assert found.epochs == len(watching.rows) == 14
     assert msgspec.json.decode((run / "history.json").read_bytes(), type=list[Row]) == watching.rows
@@ -194,10 +197,10 @@ def test_early_stopping_takes_the_best_weights(tmp_path: Path, data: Path) -> No
 
 @pytest.mark.parametrize("balance", ["none", "undersample", "undersample-once", "class-weights"])
 def test_sigmoid_and_every_balance(tmp_path: Path, data: Path, balance: str) -> None:
-    plan = {"balance": balance, "stages": [{"epochs": 2, "batch": 8, "learning_rate": 0.01}]}
+    plan = {"balance": balance, "stages": [{"epochs": 10, "batch": 8, "learning_rate": 0.01}]}
     network = {"layers": LAYERS, "output": "sigmoid"}
     found = train(request(recipe_file(tmp_path, training=plan, network=network), data, tmp_path / "run"), Watching())
-    assert 0 <= found.validation.balanced_accuracy <= 1
+    assert (found.validation.auc or 0) > 0.9
 
 
 def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any) -> None:
@@ -205,7 +208,6 @@ def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any)
     plan = {"auxiliary": finer, "stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
     train(request(recipe_file(tmp_path, training=plan), data, tmp_path / "run"), Watching())
     model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
-    assert [output.name for output in model.outputs]
     assert model.output_shape == (None, 2)
     assert "auxiliary" not in {layer.name for layer in model.layers}
 
@@ -219,11 +221,98 @@ def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path, data: Path, keras: Any
         run = tmp_path / f"run-{count}-{len(augmentation)}"
         found = train(request(recipe_file(tmp_path, training=plan, network=network), data, run), Watching())
         models.append((keras.saving.load_model(run / "model.keras", compile=False), found))
-    untrained = [weight.numpy() for weight in models[0][0].layers[1].weights]
-    for model, _ in models[1:]:
-        assert all(np.array_equal(a, b) for a, b in zip(model.layers[1].get_weights(), untrained, strict=True))
+    initial, *_ = (model for model, _ in models)
+    normalization = [n for n, layer in enumerate(initial.layers) if isinstance(layer, keras.layers.BatchNormalization)]
+    for model, _ in models:
+        assert np.array_equal(model.layers[1].get_weights(), initial.layers[1].get_weights())
+        # but for the last three layers in the last run; moving means are 0 and moving variances 1 before any step
+        for place in normalization[: -1 if model is models[-1][0] else None]:
+            _, _, mean, variance = model.layers[place].get_weights()
+            assert not mean.any()
+            assert (variance == 1).all()
     assert models[0][1].trainable_parameters == 1280 * 2 + 2
     assert models[2][1].trainable_parameters > models[0][1].trainable_parameters
+
+
+def test_the_deployed_network_takes_what_it_is_fed_with(tmp_path: Path) -> None:
+    """Keras warns of a bare array where a list of one was expected."""
+    from cxr_edge_export.recipe import read_recipe
+    from cxr_edge_export.training.network import build, deployed
+
+    recipe = read_recipe(recipe_file(tmp_path)).recipe
+    network = deployed(build(recipe, tmp_path).model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert network(np.zeros((2, 48, 48, 3), np.float32)).shape == (2, 2)
+
+
+SHORT = [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_16_bits_are_for_training_alone(tmp_path: Path, data: Path, keras: Any, precision: str) -> None:
+    recipe = recipe_file(tmp_path, training={"precision": precision, "averaging": 0.8, "stages": SHORT})
+    found = train(request(recipe, data, tmp_path / "run"), Watching())
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
+    assert {layer.dtype_policy.compute_dtype for layer in model.layers} == {"float32"}
+    last = msgspec.json.decode((tmp_path / "run" / "history.json").read_bytes(), type=list[Row])[-1]
+    assert found.validation.cross_entropy == pytest.approx(last.validation_loss, abs=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe, data, tmp_path / "other"), Watching(stop_after=15))
+    train(request(recipe, data, tmp_path / "other", resume=True), Watching())
+    histories = [(tmp_path / name / "history.json").read_bytes() for name in ("run", "other")]
+    assert histories[0] == histories[1]
+
+
+def test_what_16_bits_need_is_in_the_checkpoint(tmp_path: Path) -> None:
+    from cxr_edge_export.recipe import read_recipe
+    from cxr_edge_export.training.trainee import Trainee
+
+    recipe = read_recipe(recipe_file(tmp_path, training={"precision": "float16", "stages": SHORT})).recipe
+    trainee = Trainee(recipe, tmp_path, 0, 4, 0, cached=False)
+    names = {variable.name for variable in trainee.optimizer.variables}
+    assert {"dynamic_scale", "step_counter", "iteration"} <= names
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(0.0, 0.0), (0.3, 0.3)])
+def test_weight_decay_is_the_recipes(tmp_path: Path, decay: float, expected: float) -> None:
+    from cxr_edge_export.recipe import read_recipe
+    from cxr_edge_export.training.trainee import Trainee
+
+    plan = {"optimizer": "adamw", "weight_decay": decay, "stages": SHORT}
+    recipe = read_recipe(recipe_file(tmp_path, training=plan)).recipe
+    seed = (1 << 32) - 1  # the largest
+    assert Trainee(recipe, tmp_path, 0, 4, seed, cached=False).optimizer.weight_decay == expected
+
+
+def test_a_training_that_diverges_says_so(tmp_path: Path, data: Path) -> None:
+    plan = {"optimizer": "sgd", "stages": [{"epochs": 4, "batch": 8, "learning_rate": 1e30}]}
+    with pytest.raises(TrainingDiverged, match="epoch 1 of 4: the loss is no number"):
+        train(request(recipe_file(tmp_path, training=plan), data, tmp_path / "run"), Watching())
+    assert not (tmp_path / "run" / "model.keras").exists()
+
+
+def test_test_images_of_one_class_have_no_balanced_accuracy(tmp_path: Path, data: Path) -> None:
+    from cxr_edge_export.training.compare import compare, to_table
+
+    listing = tmp_path / "list.txt"
+    files = sorted((data / "PNEUMONIA").iterdir())[:5]
+    listing.write_text("".join(f"{file}\n" for file in files), encoding="utf-8")
+    recipe = recipe_file(tmp_path, training={"stages": SHORT})
+    found = train(request(recipe, data, tmp_path / "run", test=listing), Watching())
+    assert found.test is not None
+    assert (found.test.balanced_accuracy, found.test.auc) == (None, None)
+    (line,) = to_table(compare([tmp_path / "run"]))
+    assert (line["on"], line["balanced"], line["AUC"]) == ("5 test", "", "")
+
+
+def test_a_run_begun_a_moment_ago_is_gone_on_with(tmp_path: Path, data: Path) -> None:
+    recipe, run = recipe_file(tmp_path, training={"stages": SHORT}), tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe, data, run), Watching(stop_after=1))
+    (run / "recipe.toml").unlink()  # it is written last
+    train(request(recipe, data, run, resume=True), Watching())
+    assert (run / "recipe.toml").read_bytes() == recipe.read_bytes()
 
 
 def test_a_recipe_without_training_says_so(tmp_path: Path, data: Path, workbench: Any) -> None:
@@ -298,6 +387,9 @@ def test_tuning_is_bounded_goes_on_and_writes_a_recipe(tmp_path: Path, data: Pat
         tune(tuning, Watching(stop_after=40))
     rows = tune(tuning, Watching())
     assert len(rows) == 3
+    study = [json.loads(line) for line in (tmp_path / "search" / "study.journal").read_text().splitlines()]
+    rates = [entry["param_value_internal"] for entry in study if "learning_rate" in str(entry.get("param_name"))]
+    assert len(set(rates)) == len(rates) == 4, "what the killed trial drew is not drawn again"
     best = max((row for row in rows if row.figure is not None), key=lambda row: row.figure or 0)
     tuned = read_recipe(tmp_path / "search" / "recipe.toml")
     assert tuned.text.startswith("# kept\n")
@@ -305,6 +397,33 @@ def test_tuning_is_bounded_goes_on_and_writes_a_recipe(tmp_path: Path, data: Pat
     assert tuned.recipe.training.stages[0].learning_rate == best.values["training.stages.0.learning_rate"]
     with pytest.raises(OutputError, match="exists already"):
         tune(tuning, Watching())
+
+
+def test_a_trial_given_up_has_no_figure() -> None:
+    """Optuna keeps the last epoch's as its value."""
+    import optuna
+
+    from cxr_edge_export.training.tune import trial_row
+
+    states = optuna.trial.TrialState
+    found = [trial_row(optuna.create_trial(state=state, value=0.4)) for state in (states.COMPLETE, states.PRUNED)]
+    assert [row.figure for row in found] == [0.4, None]
+
+
+def test_trials_that_diverge_are_given_up(tmp_path: Path, data: Path) -> None:
+    from cxr_edge_export.training.tune import TuneRequest, tune
+
+    plan = {"optimizer": "sgd", "stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
+    recipe, space = recipe_file(tmp_path, training=plan), tmp_path / "space.toml"
+    rate = '[[parameters]]\npath = "training.stages.0.learning_rate"\nchoices = {}\n'
+    space.write_text("trials = 4\nseed = 2\n" + rate.format("[0.01, 1e30]"), encoding="utf-8")
+    rows = tune(TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space), Watching())
+    figures = {row.values["training.stages.0.learning_rate"]: row.figure for row in rows}
+    assert figures[1e30] is None
+    assert figures[0.01] is not None
+    space.write_text("trials = 1\n" + rate.format("[1e30, 1e31]"), encoding="utf-8")
+    with pytest.raises(UsageError, match="of 1 trials none came to its end"):
+        tune(TuneRequest(base=request(recipe, data, tmp_path / "none"), space=space), Watching())
 
 
 @pytest.mark.parametrize(

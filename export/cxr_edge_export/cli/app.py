@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -10,6 +11,8 @@ from typer.exceptions import TyperException
 from cxr_edge._version import __version__
 from cxr_edge.errors import CxrEdgeError
 
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 USAGE, UNUSABLE, INTERRUPTED = 2, 5, 130
 
 app = typer.Typer(

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge_export.cli.app import app, write_out
+from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, write_out
 from cxr_edge_export.cli.progress import Bar
 
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+CalibrationOption = Annotated[
+    Path, typer.Option(help="Folder, one sub-folder per class: the training images, which calibrate quantization too.")
+]
 ValidationOption = Annotated[Path, typer.Option(help="Folder or list: operating points and parity.")]
 FamiliesOption = Annotated[
     Path | None,
@@ -28,9 +30,7 @@ def convert_command(  # noqa: PLR0913 - one parameter per option
     ],
     *,
     recipe: RecipeOption,
-    calibration: Annotated[
-        Path, typer.Option(help="Folder, one sub-folder per class: quantization-calibration images.")
-    ],
+    calibration: CalibrationOption,
     validation: ValidationOption,
     agreement: Annotated[
         Path | None, typer.Option(help="Folder or list; else validation and further calibration-folder images.")
@@ -38,7 +38,7 @@ def convert_command(  # noqa: PLR0913 - one parameter per option
     families: FamiliesOption = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The .onnx file; .sha256 is written beside it.")],
     as_float: Annotated[bool, typer.Option("--float", help="Leave the graph in float32.")] = False,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Convert a Keras model, or several into an ensemble.
 
@@ -70,7 +70,7 @@ def restamp_command(
     *,
     recipe: RecipeOption,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: the file itself.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the recipe's words into an existing file's contract, without quantizing again."""
     from cxr_edge_export.restamp import restamp
@@ -85,11 +85,11 @@ def gate_command(  # noqa: PLR0913 - one parameter per option
     model: Annotated[Path, typer.Argument(help="A file made by convert.")],
     *,
     recipe: RecipeOption,
-    calibration: Annotated[Path, typer.Option(help="Folder, one sub-folder per class: the training images.")],
+    calibration: CalibrationOption,
     validation: ValidationOption,
     families: FamiliesOption = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: the file itself.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Fit the image gate of an existing file anew, without quantizing again."""
     from cxr_edge_export.refit import GateRequest, refit
@@ -116,7 +116,7 @@ def card_command(
     output: Annotated[Path, typer.Option("-o", "--output", help="Usually MODEL_CARD.md.")],
     run: Annotated[Path | None, typer.Option(help="Folder of the training run that it was made from.")] = None,
     shifts: Annotated[Path | None, typer.Option(help="JSON file of the command shifts.")] = None,
-    overwrite: Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write the model card: the contract inside the file, how it was trained, what it does on shifted images."""
     from cxr_edge_export.card import write_card
@@ -126,14 +126,17 @@ def card_command(
 
 
 @app.command("shifts")
-def shifts_command(
+def shifts_command(  # noqa: PLR0913 - one parameter per option
     model: Annotated[str, typer.Argument(help="A file made by convert, or a packaged model's name.")],
     *,
     images: Annotated[Path, typer.Option(help="Folder or list of labelled images that never trained the model.")],
     data: Annotated[Path | None, typer.Option(help="Folder that the list's entries are found from.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="TOML file: where the classes lie, if not in one folder per label.")
+    ] = None,
     operating_point: Annotated[str | None, typer.Option(help="Name; default: the model's.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")] = None,
-    overwrite: Overwrite = False,
+    json_file: JsonOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure what a model does on other exposures, crops, borders, sharpness and compression than usual."""
     import msgspec
@@ -142,7 +145,13 @@ def shifts_command(
     from cxr_edge_export.shifts import ShiftRequest, measure_shifts, to_table
 
     request = ShiftRequest(
-        model=model, images=images, data=data, operating_point=operating_point, output=json_file, overwrite=overwrite
+        model=model,
+        images=images,
+        data=data,
+        recipe=recipe,
+        operating_point=operating_point,
+        output=json_file,
+        overwrite=overwrite,
     )
     with Bar() as bar:
         found = measure_shifts(request, bar.show)

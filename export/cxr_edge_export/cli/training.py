@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing, write_atomically
-from cxr_edge_export.cli.app import app, write_out
+from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, write_out
 from cxr_edge_export.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -19,13 +18,11 @@ DataOption = Annotated[Path, typer.Option(help="Folder of labelled images, one s
 HeldBackOption = Annotated[Path | None, typer.Option(help="Folder or list of images held back; else drawn by patient.")]
 TestOption = Annotated[Path | None, typer.Option(help="The same for the test.")]
 BackendOption = Annotated[str | None, typer.Option(help="tensorflow, torch or jax; default: $KERAS_BACKEND.")]
-SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0)]
+SeedOption = Annotated[int | None, typer.Option(help="Instead of the recipe's.", min=0, max=(1 << 32) - 1)]
 WeightsOption = Annotated[
     str | None, typer.Option(metavar="random|imagenet|FILE", help="Initial weights, instead of the recipe's.")
 ]
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe.toml with [network] and [training].")]
-JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 
 
 @app.command("train")
@@ -50,6 +47,24 @@ def train_command(  # noqa: PLR0913 - one parameter per option
             _request(recipe, data, sets, output, backend=backend, seed=seed, weights=weights, resume=resume), watcher
         )
     write_out(f"{output}\n" + "".join(f"  {name}: {value}\n" for name, value in _lines(found)))
+
+
+@app.command("folds")
+def folds_command(
+    recipe: RecipeArgument,
+    *,
+    data: DataOption,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the lists.")],
+    test: Annotated[Path | None, typer.Option(help="Folder or list of images that are in no fold.")] = None,
+) -> None:
+    """Write validation lists that leave a whole cluster of source out of training each: for train --validation."""
+    from cxr_edge_export.folds import FoldsRequest, write_folds
+
+    with Bar() as bar:
+        folds = write_folds(FoldsRequest(recipe=recipe, data=data, test=test, output=output), bar.show)
+    for fold in folds:
+        filled = f", {' and '.join(fold.filled)} from elsewhere" if fold.filled else ""
+        write_out(f"{fold.file}: {fold.images} images, {fold.cluster}{filled}\n")
 
 
 @app.command("tune")
@@ -127,9 +142,6 @@ def compare_command(
     if json_file is not None:
         write_atomically(json_file, to_json(rows), overwrite=overwrite)
     lines = to_table(rows)
-    if not lines:
-        message = "there is no run to compare"
-        raise UsageError(message)
     cells = [list(lines[0]), *(list(line.values()) for line in lines)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
@@ -187,8 +199,6 @@ def _lines(found: "Metrics") -> list[tuple[str, str]]:
 
 
 def _figures(part: "SetFigures") -> str:
+    balanced = "" if part.balanced_accuracy is None else f", balanced accuracy {part.balanced_accuracy:.4f}"
     auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
-    return (
-        f"accuracy {part.accuracy:.4f}, balanced accuracy {part.balanced_accuracy:.4f}{auc} "
-        f"on {part.images} images of {part.patients} patients"
-    )
+    return f"accuracy {part.accuracy:.4f}{balanced}{auc} on {part.images} images of {part.patients} patients"

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from cxr_edge.contract.closed import unknown_fields
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe.network import Flatten, NetworkPlan
 from cxr_edge_export.recipe.schema import Recipe
@@ -57,7 +58,9 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
     except msgspec.ValidationError as error:
         message = f"the recipe is not valid: {error}"
         raise UsageError(message) from None
-    _refuse_unknown(filled, msgspec.to_builtins(recipe), "$")
+    if unknown := next(unknown_fields(filled, msgspec.to_builtins(recipe)), None):
+        message = f"the recipe holds an unknown key: {unknown}"
+        raise UsageError(message)
     for fault in _contradictions(recipe):
         message = f"the recipe contradicts itself: {fault}"
         raise UsageError(message)
@@ -68,19 +71,6 @@ def _folded(table: dict[str, Any]) -> dict[str, Any]:
     # folding is what this tool does; the recipe neither asks for it nor can refuse it
     given = table.get("normalization")
     return table | {"normalization": given | {"folded": True}} if isinstance(given, dict) else table
-
-
-def _refuse_unknown(raw: object, known: object, where: str) -> None:
-    # tables that are contract dataclasses: msgspec ignores unknown fields of those
-    if isinstance(raw, dict) and isinstance(known, dict):
-        for key, value in raw.items():
-            if key not in known:
-                message = f"the recipe holds an unknown key: {where}.{key}"
-                raise UsageError(message)
-            _refuse_unknown(value, known[key], f"{where}.{key}")
-    if isinstance(raw, list) and isinstance(known, list | tuple):
-        for index, (value, found) in enumerate(zip(raw, known, strict=True)):
-            _refuse_unknown(value, found, f"{where}[{index}]")
 
 
 def _contradictions(recipe: Recipe) -> Iterator[str]:
@@ -138,6 +128,13 @@ def _training_contradictions(recipe: Recipe, network: NetworkPlan, training: Tra
         yield 'network.weights = "imagenet" needs a backbone'
     if network.output == "sigmoid" and (len(recipe.labels) != 2 or recipe.positive_labels != recipe.labels[1:]):  # noqa: PLR2004 - of one unit
         yield "network.output sigmoid needs two labels, of which the second is the positive one"
+    yield from _stage_faults(network, training)
+    if training.auxiliary is not None and len({rule.label for rule in training.auxiliary.classes}) == 1:
+        yield "training.auxiliary.classes are all of one label"
+    yield from _side_faults(recipe, network, training)
+
+
+def _side_faults(recipe: Recipe, network: NetworkPlan, training: TrainingPlan) -> Iterator[str]:
     given = recipe.member.input
     sides = {stage.side for stage in training.stages} - {None}
     if sides - {given.height} and given.height != given.width:
@@ -146,6 +143,9 @@ def _training_contradictions(recipe: Recipe, network: NetworkPlan, training: Tra
         yield "training.stages with a side of their own need a network without flatten"
     if training.stages[-1].side not in (None, given.height):
         yield f"the last of training.stages has side {training.stages[-1].side}; the input is {given.height}"
+
+
+def _stage_faults(network: NetworkPlan, training: TrainingPlan) -> Iterator[str]:
     for stage in training.stages:
         if stage.backbone_layers != "all" and network.backbone is None:
             yield "training.stages.backbone_layers needs a backbone"

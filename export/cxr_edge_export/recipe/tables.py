@@ -10,6 +10,7 @@ from cxr_edge.contract.image_gate import Name, Share
 from cxr_edge.contract.schema import Size
 
 Count = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0, lt=1 << 32)]  # numpy's own range
 
 
 class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +85,7 @@ class QuantizationPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=
     ranges: Literal["minmax", "moving-average", "percentile", "entropy"]
     percentile: Annotated[float, Meta(gt=90, lt=100)] | None = None
     images: Count
-    seed: int = 0
+    seed: Seed = 0
     reduce_range: bool = True
     float_layers: tuple[str, ...] = ()
 

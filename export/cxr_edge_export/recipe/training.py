@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from cxr_edge.contract.image_gate import Name, Share
 from cxr_edge.contract.schema import Size
-from cxr_edge_export.recipe.tables import Count, Strict
+from cxr_edge_export.recipe.tables import Count, Seed, Strict
 
 Amount = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
@@ -32,14 +32,14 @@ class Metadata(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         csv: path, relative to the data folder.
         file: name of the column that holds the file's name.
-        patient: of the column with the patient; None: the file's name tells.
-        view: of the column with the projection; None: there is none.
+        patient: of the column with the patient; absent: the file's name tells.
+        view: of the column with the projection; absent: there is none.
     """
 
     csv: Name
     file: Name = "filename"
-    patient: Name | None = "patient"
-    view: Name | None = "view"
+    patient: Name | None = None
+    view: Name | None = None
 
 
 class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,9 +49,10 @@ class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         classes: where they lie; default: one sub-folder per label.
         metadata: what a CSV tells about them; with it, images that it does not list are left out.
         views: only images of these projections, by `metadata`.
-        per_patient: `all` images; `one` image of each patient; `one-per-class` where a patient has several classes.
-        validation: share of patients held back for validation, where no list is given.
-        test: share of patients held back for the test, where no list is given.
+        per_patient: `all` images; `one` image of each patient; `one-per-class`: one of each rule in `classes`, where a
+            patient has images of several (two rules may give one label).
+        validation: share of all patients, by class, held back for validation, where no list is given.
+        test: share of all patients, by class, held back for the test, where no list is given.
         seed: of that draw, and of the one for `per_patient`.
     """
 
@@ -61,7 +62,7 @@ class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     per_patient: Literal["all", "one", "one-per-class"] = "all"
     validation: Annotated[float, Meta(gt=0, lt=0.5)] = 0.15
     test: Annotated[float, Meta(ge=0, lt=0.5)] = 0.15
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,8 +80,8 @@ class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         blur: standard deviation in pixels, at most.
         sharpen: weight of an unsharp mask, at most.
         jpeg: lowest quality of a JPEG encoding in between, of every second image.
-        erase: share of the area of one rectangle set to gray, at most.
-        border: share of height and width, at most, cut off or set to one gray level at each side.
+        erase: share of the area of one rectangle set to one gray level, at most, in every second image.
+        border: share of height and width, at most, covered by one gray level at each side, of every second image.
     """
 
     rotation: Annotated[float, Meta(ge=0, le=180)] = 0.0
@@ -142,7 +143,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         seed: of initial weights, order, augmentation and dropout.
         optimizer: by Keras' name.
         momentum: of `sgd`.
-        weight_decay: of `adamw` and `sgd`.
+        weight_decay: decoupled from the gradient, of any optimizer; 0 is none, with `adamw` too.
         label_smoothing: of the cross-entropy.
         balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
             ones for ever; `class-weights` weighs the loss; `none`.
@@ -154,7 +155,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         auxiliary: a second output, dropped after training.
     """
 
-    seed: int = 0
+    seed: Seed = 0
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     momentum: Fraction = 0.9
     weight_decay: Amount = 0.0

@@ -29,7 +29,7 @@ def augment(pixels: "Gray", plan: Augmentation, generator: np.random.Generator) 
     changed = _sharpness(changed, plan, generator)
     if plan.noise:
         sigma = generator.uniform(0, plan.noise)
-        changed = _rounded(changed + generator.normal(0, sigma, changed.shape))
+        changed = rounded(changed + generator.normal(0, sigma, changed.shape))
     if plan.jpeg is not None and generator.random() < 1 / 2:
         changed = _recompressed(changed, int(generator.integers(plan.jpeg, 96)))
     return _covered(changed, plan, generator)
@@ -64,7 +64,7 @@ def _gray_levels(pixels: "Gray", plan: Augmentation, generator: np.random.Genera
     mean = level[pixels].mean() if plan.contrast else 0.0
     level = mean + (level - mean) * generator.uniform(1 - plan.contrast, 1 + plan.contrast)
     level = level + generator.uniform(-plan.brightness, plan.brightness)
-    return _rounded(level * WHITE)[pixels]
+    return rounded(level * WHITE)[pixels]
 
 
 def _sharpness(pixels: "Gray", plan: Augmentation, generator: np.random.Generator) -> "Gray":
@@ -78,7 +78,7 @@ def _sharpness(pixels: "Gray", plan: Augmentation, generator: np.random.Generato
         return cv2.GaussianBlur(pixels, (0, 0), sigma) if sigma > 0.1 else pixels  # noqa: PLR2004 - nothing is seen of less
     weight = generator.uniform(0, plan.sharpen)
     soft = cv2.GaussianBlur(pixels, (0, 0), 1.5).astype(np.float32)
-    return _rounded(pixels + weight * (pixels - soft))
+    return rounded(pixels + weight * (pixels - soft))
 
 
 def _recompressed(pixels: "Gray", quality: int) -> "Gray":
@@ -108,6 +108,7 @@ def _covered(pixels: "Gray", plan: Augmentation, generator: np.random.Generator)
     return changed
 
 
-def _rounded(values: "NDArray[Any]") -> "Gray":
-    rounded: Gray = np.clip(np.rint(values), 0, WHITE).astype(np.uint8)
-    return rounded
+def rounded(values: "NDArray[Any]") -> "Gray":
+    """Whole gray levels, 0..255."""
+    levels: Gray = np.clip(np.rint(values), 0, WHITE).astype(np.uint8)
+    return levels

@@ -1,6 +1,5 @@
 """One table over several training runs: how right, how large, how long."""
 
-import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ class Compared:
         model: name in its recipe.
         images: of the set that the figures are of: the test images, or where there are none, validation images.
         on: which of the two.
-        accuracy, balanced_accuracy, auc: on them, by Keras.
+        accuracy, balanced_accuracy, auc: on them, by Keras; None where a label, or a side, is absent.
         precision: of each label, in order; None where it was never given.
         trainable_parameters: in the last stage; `parameters` in all.
         seconds_per_epoch: median, of each stage.
@@ -42,7 +41,7 @@ class Compared:
     on: str
     images: int
     accuracy: float
-    balanced_accuracy: float
+    balanced_accuracy: float | None
     auc: float | None
     precision: dict[str, float | None]
     parameters: int
@@ -74,7 +73,7 @@ def to_table(rows: list[Compared]) -> list[dict[str, str]]:
             "run": row.name,
             "on": f"{row.images} {row.on}",
             "accuracy": f"{row.accuracy:.3f}",
-            "balanced": f"{row.balanced_accuracy:.3f}",
+            "balanced": "" if row.balanced_accuracy is None else f"{row.balanced_accuracy:.3f}",
             "AUC": "" if row.auc is None else f"{row.auc:.3f}",
             "precision": ", ".join(f"{k} {'-' if v is None else f'{v:.2f}'}" for k, v in row.precision.items()),
             "trainable": f"{row.trainable_parameters:,}",
@@ -89,7 +88,7 @@ def to_table(rows: list[Compared]) -> list[dict[str, str]]:
 def _row(run: Path) -> Compared:
     try:
         found = msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
-    except (OSError, msgspec.MsgspecError, json.JSONDecodeError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         message = f"{run} holds no finished training run: {error}"
         raise UsageError(message) from None
     labels = read_recipe(run / RECIPE).recipe.labels

@@ -11,9 +11,9 @@ import numpy as np
 from cxr_edge.contract import Member
 from cxr_edge.errors import UsageError
 from cxr_edge.processors import available_threads
-from cxr_edge_export.dataset import LabelledImage, tensors
-from cxr_edge_export.recipe import Augmentation, ClassRule, Recipe
-from cxr_edge_export.training.augment import augment
+from cxr_edge_export.dataset import LabelledImage, rule_of, tensors
+from cxr_edge_export.recipe import Augmentation, Recipe
+from cxr_edge_export.training.augment import augment, rounded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +110,8 @@ def augmented(
     """Gray images (n, rows, columns) of these indices, each changed by its own draw for this epoch."""
     if plan == Augmentation():
         return images.gray[indices]
-    return np.stack([augment(images.gray[i], plan, _generator(seed, IMAGE, epoch, int(i))) for i in indices])
+    # whole gray levels, as a table of them is looked up: kernels of fractions lose those, in training alone
+    return np.stack([augment(rounded(images.gray[i]), plan, _generator(seed, IMAGE, epoch, int(i))) for i in indices])
 
 
 def batches(order: "NDArray[np.int64]", size: int) -> Iterator["NDArray[np.int64]"]:
@@ -137,13 +138,9 @@ def _finer(images: Sequence[LabelledImage], recipe: Recipe) -> "NDArray[np.int64
     if auxiliary is None:
         return None
     names = list(dict.fromkeys(rule.label for rule in auxiliary.classes))
-    return np.array([names.index(_rule_of(image, auxiliary.classes).label) for image in images], np.int64)
-
-
-def _rule_of(image: LabelledImage, rules: Sequence[ClassRule]) -> ClassRule:
-    folders = {parent.name for parent in image.path.parents}
-    for rule in rules:
-        if (rule.folder or rule.label) in folders and rule.name_contains in image.path.name:
-            return rule
-    message = f"an image in the folder {image.path.parent.name!r} is of none of training.auxiliary.classes"
-    raise UsageError(message)
+    rules = [(image, rule_of(image.path, auxiliary.classes)) for image in images]
+    strange = next((image for image, rule in rules if rule is None), None)
+    if strange is not None:
+        message = f"an image in the folder {strange.path.parent.name!r} is of none of training.auxiliary.classes"
+        raise UsageError(message)
+    return np.array([names.index(rule.label) for _, rule in rules if rule is not None], np.int64)

@@ -14,6 +14,7 @@ from cxr_edge_export import dataset, onnx_float, operating_points, parity
 from cxr_edge_export.dataset import LabelledImage, Progress
 from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.recipe import Recipe, read_recipe
+from cxr_edge_export.selection import read_selected
 from cxr_edge_export.training.run_folder import MODEL, RECIPE
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     """
     recipe = _recipe(request.run)
     source = load_model(request.run / MODEL)
-    validation = _read(request.run / "validation.txt", recipe, request.data)
+    validation = read_selected(recipe, request.run / "validation.txt", request.data)
     test = request.run / "test.txt"
     chosen = request.images or (test if test.exists() else request.run / "validation.txt")
-    images = _read(chosen, recipe, request.data)
+    images = read_selected(recipe, chosen, request.data)
     points = _points(recipe, validation, _scores(source, recipe, validation, progress))
     name = request.operating_point or recipe.default_operating_point
     point = next((point for point in points if point.name == name), None)
@@ -76,10 +77,6 @@ def _recipe(run: Path) -> Recipe:
         message = f"{run} holds no finished training run (no {MODEL})"
         raise UsageError(message)
     return read_recipe(run / RECIPE).recipe
-
-
-def _read(source: Path, recipe: Recipe, data: Path) -> tuple[LabelledImage, ...]:
-    return dataset.read_images(source, recipe.labels, classes=recipe.classes, root=data)
 
 
 def _scores(

@@ -11,7 +11,7 @@ class SetFigures(msgspec.Struct, frozen=True, kw_only=True):
         sha256: of the set.
         cross_entropy: mean of -log p of the true label.
         accuracy: share of images whose most probable label is the true one.
-        balanced_accuracy: mean of the labels' recalls.
+        balanced_accuracy: mean of the labels' recalls; None where a label is absent.
         auc: of the summed probability of the positive labels; None where one side is absent.
         confusion: counts, rows are the truth, columns the most probable label.
     """
@@ -21,7 +21,7 @@ class SetFigures(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
     cross_entropy: float
     accuracy: float
-    balanced_accuracy: float
+    balanced_accuracy: float | None
     auc: float | None
     confusion: tuple[tuple[int, ...], ...]
 

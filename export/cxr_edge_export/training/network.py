@@ -90,7 +90,7 @@ def _apply(layers: "_HeadLayers", features: Any) -> list[Any]:  # noqa: ANN401 -
 def deployed(model: Any) -> Any:  # noqa: ANN401 - keras.Model -> keras.Model
     """The network without its auxiliary output, which only training needs."""
     keras = keras_module()
-    return keras.Model(model.inputs, model.outputs[0])
+    return keras.Model(model.inputs[0], model.outputs[0])  # a list of one input would be fed with no list: Keras warns
 
 
 def _plan(recipe: Recipe) -> NetworkPlan:

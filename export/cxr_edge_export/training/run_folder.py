@@ -120,6 +120,7 @@ class RunFolder:
                 message = f"{self.path} holds a run already; --resume goes on with it"
                 raise OutputError(message)
             self._compare(beginning)
+            self.write(RECIPE, recipe_text.encode())  # the kill may have come between the two
             if (self.path / METRICS).exists():
                 message = f"the run in {self.path} is done"
                 raise UsageError(message)
@@ -132,8 +133,8 @@ class RunFolder:
         if any(self.path.iterdir()):
             message = f"{self.path} is not empty, and holds no run"
             raise OutputError(message)
-        write_atomically(self.path / RECIPE, recipe_text.encode(), overwrite=False)
         write_atomically(record, _pretty(beginning), overwrite=False)
+        self.write(RECIPE, recipe_text.encode())
         return None
 
     def checkpoint(self) -> Checkpoint | None:

@@ -16,7 +16,7 @@ from cxr_edge_export.training import images as data
 from cxr_edge_export.training.backend import Backend, describe_backend, keras_module, make_repeatable
 from cxr_edge_export.training.curves import draw_curves
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
-from cxr_edge_export.training.network import Built, deployed
+from cxr_edge_export.training.network import Built, build, deployed
 from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
 from cxr_edge_export.training.trainer import Told, Training, set_figures, train_stages
 from cxr_edge_export.training.weights import NAMED, describe_weights
@@ -118,13 +118,22 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _finish(training: Training, built: Built, state: State, beginning: Beginning) -> Metrics:
-    model = deployed(built.model)
+    model = deployed(built.model if training.plan.precision == "float32" else _in_float32(training, built))
     training.run.write_model(model)
     if state.rows:
         training.run.write(CURVES, draw_curves(training.recipe.model.name, state.rows))
     found = _metrics(training, model, state, beginning)
     training.run.finish(found)
     return found
+
+
+def _in_float32(training: Training, built: Built) -> Any:  # noqa: ANN401 - a keras.Model
+    """The same weights in layers that compute in 32 bits: 16 are for training, not for what is deployed."""
+    fresh = build(training.recipe, training.folder)
+    fresh.train_last(training.plan.stages[-1].backbone_layers)
+    for variable, trained in zip(fresh.model.variables, built.model.variables, strict=True):
+        variable.assign(trained)
+    return fresh.model
 
 
 def _metrics(

@@ -25,9 +25,10 @@ class Trainee:
     def __init__(self, recipe: Recipe, folder: Path, number: int, steps: int, seed: int, *, cached: bool) -> None:
         """Build it with weights drawn from `seed` and the stage's `number`; `steps` batches make an epoch."""
         keras = keras_module()
-        self._plan = _training(recipe)
+        self._plan = training_of(recipe)
         stage = self._plan.stages[number]
-        keras.utils.set_random_seed(seed * 1000 + number)  # the same, whichever stages ran in this process before
+        # the same, whichever stages ran in this process before
+        keras.utils.set_random_seed((seed * 1000 + number) % (1 << 32))
         keras.mixed_precision.set_global_policy(_policy(self._plan.precision))
         try:
             self.built = build(recipe, folder, stage.side)
@@ -37,13 +38,13 @@ class Trainee:
         self._taught = self.built.head if cached else self.built.model
         self._sigmoid = recipe.network is not None and recipe.network.output == "sigmoid"
         self._widths = [output.shape[-1] for output in self._taught.outputs]
-        self.optimizer = _optimizer(self._plan, stage, steps)
         self._taught.compile(
-            optimizer=self.optimizer,
+            optimizer=_optimizer(self._plan, stage, steps),
             loss=self._losses(),
             loss_weights=[1.0] if self._plan.auxiliary is None else [1.0, self._plan.auxiliary.weight],
             jit_compile=False,
         )
+        self.optimizer = self._taught.optimizer  # Keras wraps it where float16 needs its loss scaled
         self.optimizer.build(self._taught.trainable_variables)
 
     def begin_epoch(self) -> None:
@@ -117,7 +118,8 @@ class Trainee:
         return np.eye(width, dtype=np.float32)[labels]
 
 
-def _training(recipe: Recipe) -> TrainingPlan:
+def training_of(recipe: Recipe) -> TrainingPlan:
+    """How a recipe's weights are found."""
     if recipe.training is None:
         raise AssertionError  # the command refuses such a recipe before
     return recipe.training
@@ -132,7 +134,7 @@ def _optimizer(plan: TrainingPlan, stage: Stage, steps: int) -> Any:  # noqa: AN
     options: dict[str, Any] = {"learning_rate": _schedule(stage, steps)}
     if plan.averaging is not None:
         options |= {"use_ema": True, "ema_momentum": plan.averaging, "ema_overwrite_frequency": None}
-    if plan.weight_decay:
+    if plan.weight_decay or plan.optimizer == "adamw":  # whose own default is 0.004
         options["weight_decay"] = plan.weight_decay
     makers = {
         "adam": optimizers.Adam,

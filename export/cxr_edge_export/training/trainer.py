@@ -13,17 +13,23 @@ import numpy as np
 
 from cxr_edge import metrics
 from cxr_edge.contract import Member
-from cxr_edge_export.recipe import Augmentation, Recipe, Stage
+from cxr_edge.errors import ModelError
+from cxr_edge_export.recipe import Augmentation, Recipe, Stage, TrainingPlan
 from cxr_edge_export.selection import Split
 from cxr_edge_export.training import images as data
 from cxr_edge_export.training.images import Images
+from cxr_edge_export.training.network import Built
 from cxr_edge_export.training.run_folder import Checkpoint, Row, RunFolder, State
-from cxr_edge_export.training.trainee import PREDICTED_TOGETHER, Trainee
+from cxr_edge_export.training.trainee import PREDICTED_TOGETHER, Trainee, training_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 AHEAD = 3  # batches made while the network computes
+
+
+class TrainingDiverged(ModelError):  # noqa: N818 - named after what happened
+    """The loss is no number any more."""
 
 
 class Told(Protocol):
@@ -56,8 +62,13 @@ class Training:
     run: RunFolder
     told: Told
 
+    @property
+    def plan(self) -> TrainingPlan:
+        """How the weights are found."""
+        return training_of(self.recipe)
 
-def train_stages(training: Training, checkpoint: Checkpoint | None) -> tuple[Any, State]:
+
+def train_stages(training: Training, checkpoint: Checkpoint | None) -> tuple[Built, State]:
     """Go through what is left of the stages.
 
     Args:
@@ -65,9 +76,12 @@ def train_stages(training: Training, checkpoint: Checkpoint | None) -> tuple[Any
         checkpoint: from which to go on; None: from the start.
 
     Returns:
-        The trained keras.Model, without its auxiliary output, and the state at the end.
+        The trained network and the state at the end.
+
+    Raises:
+        TrainingDiverged: in some epoch; the checkpoint of the one before stays.
     """
-    plan = _plan(training)
+    plan = training.plan
     state, weights = State(), None
     if checkpoint is not None:
         state, weights = checkpoint.state, checkpoint.model
@@ -122,16 +136,12 @@ class _Course:
     loaded: _Loaded
 
 
-def _plan(training: Training) -> Any:  # noqa: ANN401 - a TrainingPlan
-    return training.recipe.training
-
-
 def _load(training: Training, stage: Stage) -> _Loaded:
     sets = []
     for name, images in (("training", training.split.training), ("validation", training.split.validation)):
         told = _counted(training.told, f"{name} images", len(images))
         sets.append(data.load_images(images, training.recipe, stage.side, told))
-    plan, network = _plan(training), training.recipe.network
+    plan, network = training.plan, training.recipe.network
     frozen = network is not None and network.backbone is not None and stage.backbone_layers == 0
     return _Loaded(
         training=sets[0],
@@ -146,7 +156,7 @@ def _counted(told: Told, what: str, total: int) -> Callable[[int], None]:
 
 
 def _trainee(training: Training, number: int, loaded: _Loaded | None) -> Trainee:
-    stage = _plan(training).stages[number]
+    stage = training.plan.stages[number]
     images = _epoch_size(training, loaded) if loaded is not None else 1
     cached = loaded is not None and loaded.cached
     steps = data.steps(images, stage.batch)
@@ -154,12 +164,12 @@ def _trainee(training: Training, number: int, loaded: _Loaded | None) -> Trainee
 
 
 def _epoch_size(training: Training, loaded: _Loaded) -> int:
-    return data.epoch_order(loaded.training, _plan(training).balance, training.seed, 0).size
+    return data.epoch_order(loaded.training, training.plan.balance, training.seed, 0).size
 
 
 def _stage(training: Training, course: _Course, state: State, given: Checkpoint | None) -> State:
     """The rest of one stage; the state at the start of the next."""
-    plan = _plan(training)
+    plan = training.plan
     stage, stopping = plan.stages[state.stage], plan.early_stopping
     best = given.best if given is not None else []
     while state.epoch < stage.epochs and not (stopping and state.waited >= stopping.patience):
@@ -203,7 +213,7 @@ def _watched(row: Row, monitor: str) -> float:
 
 
 def _epoch(training: Training, course: _Course, state: State) -> Row:
-    plan, loaded, trainee = _plan(training), course.loaded, course.trainee
+    plan, loaded, trainee = training.plan, course.loaded, course.trainee
     stage, total = plan.stages[state.stage], len(state.rows)
     order = data.epoch_order(loaded.training, plan.balance, training.seed, total)
     rate, steps = trainee.learning_rate(), data.steps(order.size, stage.batch)
@@ -218,6 +228,9 @@ def _epoch(training: Training, course: _Course, state: State) -> Row:
         training.told.progress(label, number, steps)
     with trainee.averaged():
         found = set_figures(_predicted(course), loaded.validation.labels, training.recipe)
+    if not math.isfinite(loss + found["cross_entropy"]):
+        message = f"the training diverged in {label}: the loss is no number any more; a lower learning_rate may help"
+        raise TrainingDiverged(message)
     return Row(
         stage=state.stage + 1,
         epoch=state.epoch + 1,
@@ -235,7 +248,7 @@ def _ahead(
     training: Training, loaded: _Loaded, order: "NDArray[np.int64]", size: int, epoch: int
 ) -> "Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]":
     """(indices, inputs) of each batch, some made by a thread while the network computes."""
-    plan = _plan(training)
+    plan = training.plan
 
     def make(indices: "NDArray[np.int64]") -> "NDArray[np.float32]":
         if loaded.features is not None:
@@ -276,11 +289,12 @@ def set_figures(probabilities: "NDArray[np.float64]", labels: "NDArray[np.int64]
     positive = np.isin(labels, columns)
     right = np.maximum(probabilities[np.arange(labels.size), labels], 1e-7)
     auc = metrics.auc(positive, probabilities[:, columns].sum(axis=1))
+    balanced = metrics.macro_recall(labels, given, len(recipe.labels))
     confusion = metrics.confusion_matrix(labels, given, len(recipe.labels))
     return {
         "cross_entropy": float(-np.log(right).mean()),
         "accuracy": float((given == labels).mean()),
-        "balanced_accuracy": metrics.macro_recall(labels, given, len(recipe.labels)),
+        "balanced_accuracy": None if math.isnan(balanced) else balanced,
         "auc": None if math.isnan(auc) else auc,
         "confusion": tuple(tuple(int(n) for n in row) for row in confusion),
     }

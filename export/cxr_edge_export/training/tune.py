@@ -12,10 +12,11 @@ from msgspec import Meta
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import refuse_existing, write_atomically
 from cxr_edge_export.recipe import parse_recipe
+from cxr_edge_export.recipe.tables import Seed
 from cxr_edge_export.training.backend import keras_module
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import TrainRequest, train
-from cxr_edge_export.training.trainer import Told
+from cxr_edge_export.training.trainer import Told, TrainingDiverged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ class Space(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     parameters: Annotated[tuple[Parameter, ...], Meta(min_length=1)]
     trials: Annotated[int, Meta(ge=1, le=10_000)]
     monitor: Monitor = "cross_entropy"
-    seed: int = 0
+    seed: Seed = 0
 
 
 class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +108,8 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     the tuned recipe is trained and evaluated.
 
     Raises:
-        UsageError: recipe, space or a set is unusable, or the space names a key that the recipe does not have.
+        UsageError: recipe, space or a set is unusable, the space names a key that the recipe does not have, or every
+            trial was given up.
         OutputError: the folder cannot be written, or a tuned recipe stands there already.
     """
     import optuna
@@ -117,12 +119,15 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     refuse_existing_result(folder)
     text = _text(request.base.recipe)
     changed_recipe(text, {p.path: p.choices[0] if p.choices else p.low for p in space.parameters})  # refuses at once
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(space, folder)
     while (left := space.trials - len(_finished(study))) > 0:
         study.optimize(_objective(request.base, space, text, told), n_trials=1)
         told.progress("trials", space.trials - left + 1, space.trials)
-    rows = [TrialRow(number=t.number, values=t.params, figure=t.value) for t in _finished(study)]
+    rows = [trial_row(trial) for trial in _finished(study)]
+    if all(row.figure is None for row in rows):
+        message = f"of {space.trials} trials none came to its end: the space leads to trainings that diverge"
+        raise UsageError(message)
     write_atomically(folder / TRIALS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n", overwrite=True)
     write_atomically(folder / TUNED, changed_recipe(text, study.best_params).encode(), overwrite=False)
     return rows
@@ -179,21 +184,37 @@ def _study(space: Space, folder: Path) -> "optuna.Study":
     from optuna.storages.journal import JournalFileBackend
 
     direction = "minimize" if space.monitor == "cross_entropy" else "maximize"
-    return optuna.create_study(
+    study = optuna.create_study(
         study_name="tune",
         storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
-        sampler=optuna.samplers.TPESampler(seed=space.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         direction=direction,
         load_if_exists=True,
     )
+    # a search that goes on would else draw what it drew at its start
+    study.sampler = optuna.samplers.TPESampler(seed=space.seed + len(study.trials))
+    return study
 
 
 def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
-    return [trial for trial in study.trials if trial.state.is_finished()]
+    """Those that came to an end or were given up; one that Ctrl-C failed is run again."""
+    import optuna
+
+    states = optuna.trial.TrialState
+    return study.get_trials(states=(states.COMPLETE, states.PRUNED))  # type: ignore[no-any-return]
+
+
+def trial_row(trial: "optuna.trial.FrozenTrial") -> TrialRow:
+    """What is told of a trial that is over."""
+    import optuna
+
+    ended = trial.state == optuna.trial.TrialState.COMPLETE  # of others Optuna keeps the last epoch's figure
+    return TrialRow(number=trial.number, values=trial.params, figure=trial.value if ended else None)
 
 
 def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Callable[[optuna.Trial], float]":
+    import optuna
+
     def run(trial: "optuna.Trial") -> float:
         folder = base.output / f"trial-{trial.number:04}"
         changed = changed_recipe(text, {p.path: p.draw(trial) for p in space.parameters})
@@ -203,10 +224,14 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
         request = replace(base, recipe=file, output=folder, resume=False, weights_folder=weights)
         try:
             found = train(request, _Pruning(trial, space.monitor, told))
+        except TrainingDiverged as error:
+            raise optuna.TrialPruned from error
         finally:
             keras_module().utils.clear_session()
         figure = getattr(found.validation, space.monitor)
-        return float("nan") if figure is None else float(figure)
+        if figure is None:
+            raise optuna.TrialPruned
+        return float(figure)
 
     return run
 

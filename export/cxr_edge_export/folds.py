@@ -1,0 +1,106 @@
+"""Validation sets that no training image is like: whole clusters of source, left out one at a time."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxr_edge.errors import UsageError
+from cxr_edge.files import write_atomically
+from cxr_edge_export import clusters
+from cxr_edge_export.dataset import LabelledImage, Progress, decoded, without
+from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.selection import read_selected
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FEWEST = 10  # images of each class, inside and outside; a fold with fewer says nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldsRequest:
+    """What to cut into folds.
+
+    Attributes:
+        recipe: classes, rendering, and the seed of what is drawn.
+        data: folder of labelled images.
+        test: folder or list of images that are in no fold; None: all may be.
+        output: folder of the lists.
+    """
+
+    recipe: Path
+    data: Path
+    test: Path | None
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One list: what its images have in common, their number, and the labels drawn from outside the cluster."""
+
+    file: Path
+    cluster: str
+    images: int
+    filled: tuple[str, ...]
+
+
+def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> list[Fold]:
+    """Write a list for each cluster that leaves every class images on both sides; `train --validation` takes it.
+
+    A cluster that lacks a class, as a family of names mostly does, is filled up with other patients of it: as large a
+    share as it has of the classes of its own. Those images are as in training; the cluster's own are not.
+
+    Raises:
+        UsageError: recipe or images are unusable, or there is no such cluster.
+        ModelError: an image cannot be decoded.
+        OutputError: a list exists already, or cannot be written.
+    """
+    recipe = read_recipe(request.recipe).recipe
+    held = () if request.test is None else read_selected(recipe, request.test, request.data)
+    images = without(read_selected(recipe, request.data, request.data), held)
+    looks = []
+    for place, image in enumerate(images):
+        looks.append(clusters.look(decoded(image, place, recipe.rendering)))
+        progress("images", place + 1, len(images))
+    folds: list[Fold] = []
+    for name, part in (clusters.by_look(looks) | clusters.by_name([i.path.name for i in images])).items():
+        chosen, filled = _filled(images, part, recipe.selection.seed)
+        if _usable(images, chosen, len(recipe.labels)):
+            words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")
+            file = request.output / f"{len(folds) + 1:02}-{words}.txt"
+            inside = (image.path.resolve() for image, taken in zip(images, chosen, strict=True) if taken)
+            request.output.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, "".join(f"{path.as_posix()}\n" for path in inside).encode(), overwrite=False)
+            folds.append(Fold(file, name, int(chosen.sum()), tuple(recipe.labels[label] for label in filled)))
+    if not folds:
+        message = f"{request.data} has no cluster with {FEWEST} images of each class inside and outside of it"
+        raise UsageError(message)
+    return folds
+
+
+def _filled(
+    images: Sequence[LabelledImage], part: "NDArray[np.bool_]", seed: int
+) -> "tuple[NDArray[np.bool_], list[int]]":
+    """The part with some patients of the classes that it lacks, and these classes."""
+    labels, patients = np.array([i.label for i in images]), np.array([i.patient for i in images])
+    own = {label: float(part[labels == label].mean()) for label in np.unique(labels).tolist()}
+    lacking = [label for label in own if part[labels == label].sum() < FEWEST]
+    present = [share for label, share in own.items() if label not in lacking]
+    generator, chosen = np.random.Generator(np.random.PCG64(seed)), part.copy()
+    for label in lacking if present else []:
+        others = np.setdiff1d(patients[labels == label], patients[part])
+        drawn = generator.permutation(others)[: round(float(np.mean(present)) * others.size)]
+        chosen |= np.isin(patients, drawn) & (labels == label)
+    return chosen, lacking
+
+
+def _usable(images: Sequence[LabelledImage], chosen: "NDArray[np.bool_]", labels: int) -> bool:
+    inside = [image for image, taken in zip(images, chosen, strict=True) if taken]
+    counts = [
+        np.bincount([image.label for image in side], minlength=labels) for side in (inside, without(images, inside))
+    ]
+    return bool(np.min(counts) >= FEWEST)

@@ -1,0 +1,102 @@
+"""Whole clusters of source, left out of training one at a time."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomlkit
+from PIL import Image
+
+pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
+
+from recipes import raw_recipe, recipe_of
+
+from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.phantom import chest_phantom
+from cxr_edge_export import cli
+from cxr_edge_export.clusters import by_look, by_name, look
+from cxr_edge_export.folds import FoldsRequest, write_folds
+from cxr_edge_export.selection import select
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Normal images of two series, sick ones of two kinds; half of all darker, half of the dark ones with a border."""
+    folder = tmp_path_factory.mktemp("data")
+    for n in range(80):
+        for label, name in (
+            ("NORMAL", f"{'NORMAL2-' if n % 4 > 1 else ''}IM-{n:04}-0001{'-0002' if n % 4 == 3 else ''}.png"),
+            ("PNEUMONIA", f"person{n}_{'bacteria' if n % 4 > 1 else 'virus'}_1.png"),
+        ):
+            (folder / label).mkdir(exist_ok=True)
+            pixels = chest_phantom(40, 40, seed=n, opacity=0.9 if label == "PNEUMONIA" else 0.0)
+            pixels = pixels // (1 + n % 2)
+            if n % 8 == 1:
+                pixels[:5] = 0
+            Image.fromarray(pixels).save(folder / label / name)
+    return folder
+
+
+@pytest.fixture
+def request_to(data: Path, tmp_path: Path) -> FoldsRequest:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(tomlkit.dumps(raw_recipe()), encoding="utf-8")
+    return FoldsRequest(recipe=recipe, data=data, test=None, output=tmp_path / "folds")
+
+
+def test_clusters_are_told_by_look_and_name() -> None:
+    bright, dark = np.full((20, 30), 200, np.uint8), np.full((20, 20), 10, np.uint8)
+    textured = chest_phantom(20, 20, seed=1)
+    parts = by_look([look(bright), look(dark), look(textured)])
+    assert parts["the third of lowest exposure"].tolist() == [False, True, False]
+    assert parts["the third of highest contrast"].tolist() == [False, False, True]
+    assert parts["those with a border"].tolist() == [True, True, look(textured).bordered]
+    assert parts["the wider half"].tolist() == [True, True, True]
+    assert {name: part.tolist() for name, part in by_name(["a1_b22.png", "a3.png", "a4_b5.jpeg"]).items()} == {
+        "those named a#": [False, True, False],
+        "those named a#_b#": [True, False, True],
+    }
+
+
+def test_no_training_image_is_of_the_cluster(request_to: FoldsRequest) -> None:
+    folds = {fold.cluster: fold for fold in write_folds(request_to)}
+    assert {"the third of lowest exposure", "those with a border", "those named NORMAL#-IM-#-#"} <= set(folds)
+    for fold in folds.values():
+        split = select(recipe_of(selection={"test": 0.0}), request_to.data, validation=fold.file)
+        assert len(split.validation) == fold.images
+        assert not {i.patient for i in split.training} & {i.patient for i in split.validation}
+        assert min(Counter(image.label for image in split.validation).values()) >= 10
+        assert min(Counter(image.label for image in split.training).values()) >= 10
+        if fold.cluster == "those named NORMAL#-IM-#-#":
+            left = [image.path.name for image in split.training if image.path.name.startswith("NORMAL2")]
+            assert len(left) == 20
+            assert all(name.endswith("-0002.png") for name in left), "another family"
+            assert fold.filled == ("PNEUMONIA",)
+            # a quarter of the normal ones are of that family: a quarter of the sick ones are drawn
+            assert Counter(image.label for image in split.validation) == {0: 20, 1: 20}
+        if fold.cluster == "those with a border":
+            assert (fold.images, fold.filled) == (20, ())
+
+
+def test_held_back_images_are_in_no_fold(request_to: FoldsRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    listing = request_to.output.with_name("test.txt")
+    listing.write_text("NORMAL/IM-0001-0001.png\nPNEUMONIA/person9_virus_1.png\n", encoding="utf-8")
+    files = [str(request_to.recipe), "--data", str(request_to.data), "-o", str(request_to.output)]
+    assert cli.run(["folds", *files, "--test", str(listing)]) == 0
+    said = capsys.readouterr().out
+    assert "those named NORMAL#-IM-#-#, PNEUMONIA from elsewhere" in said
+    texts = [file.read_text(encoding="utf-8") for file in request_to.output.iterdir()]
+    assert len(texts) == said.count("\n") > 4
+    assert not any("IM-0001-" in text or "person9_" in text for text in texts)
+    with pytest.raises(OutputError, match="exists already"):
+        write_folds(request_to)
+
+
+def test_too_few_images_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "few" / label).mkdir(parents=True)
+        Image.fromarray(chest_phantom(40, 40)).save(tmp_path / "few" / label / f"{label}.png")
+    few = FoldsRequest(recipe=request_to.recipe, data=tmp_path / "few", test=None, output=tmp_path / "folds")
+    with pytest.raises(UsageError, match="no cluster with 10 images of each class"):
+        write_folds(few)

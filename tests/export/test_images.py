@@ -1,0 +1,86 @@
+"""What an epoch is made of: which images, in which order, how they weigh, and what their finer classes are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
+
+from recipes import LAYERS, recipe_of
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.dataset import read_images
+from cxr_edge_export.recipe import Augmentation
+from cxr_edge_export.training.images import Images, augmented, class_weights, epoch_order, load_images
+
+LABELS = np.array([0] * 9 + [1] * 30 + [2] * 21)
+KINDS = [
+    {"label": "healthy", "folder": "NORMAL"},
+    {"label": "bacterial", "folder": "PNEUMONIA", "name_contains": "_bacteria_"},
+    {"label": "viral", "folder": "PNEUMONIA", "name_contains": "_virus_"},
+]
+
+
+def images(gray: Any = None) -> Images:
+    return Images(np.zeros((60, 4, 4), np.uint8) if gray is None else gray, LABELS, None)
+
+
+def drawn(balance: str, epoch: int, seed: int = 3) -> list[int]:
+    return [int(index) for index in epoch_order(images(), balance, seed, epoch)]
+
+
+@pytest.mark.parametrize("balance", ["none", "class-weights"])
+def test_every_image_once_in_another_order_each_epoch(balance: str) -> None:
+    assert sorted(drawn(balance, 0)) == list(range(60))
+    assert drawn(balance, 0) == drawn(balance, 0) != drawn(balance, 1)
+    assert drawn(balance, 0) != drawn(balance, 0, seed=4)
+
+
+@pytest.mark.parametrize("balance", ["undersample", "undersample-once"])
+def test_as_many_of_each_class_as_the_rarest_has(balance: str) -> None:
+    epochs = [drawn(balance, epoch) for epoch in range(4)]
+    for order in epochs:
+        assert len(set(order)) == len(order) == 27
+        assert np.bincount(LABELS[order]).tolist() == [9, 9, 9]
+        assert order != sorted(order, key=lambda index: LABELS[index]), "classes are mixed"
+    chosen = {frozenset(order) for order in epochs}
+    assert len(chosen) == (1 if balance == "undersample-once" else 4)
+    assert len(set(map(tuple, epochs))) == 4
+
+
+def test_classes_weigh_the_same_and_images_one_on_average() -> None:
+    weights = class_weights(LABELS)
+    np.testing.assert_allclose(weights * np.bincount(LABELS), 20, rtol=1e-6)
+    assert weights[LABELS].mean() == pytest.approx(1)
+
+
+def test_kernels_that_give_fractions_are_augmented_too() -> None:
+    gray = np.random.Generator(np.random.PCG64(1)).uniform(0, 255, (60, 12, 12)).astype(np.float32)
+    plan = Augmentation(contrast=0.2, jpeg=60, noise=2.0, blur=1.0)
+    changed = augmented(images(gray), np.arange(5), plan, 0, 0)
+    assert changed.shape == (5, 12, 12)
+    assert changed.dtype == np.uint8
+    assert augmented(images(gray), np.arange(5), Augmentation(), 0, 0).dtype == np.float32
+
+
+def finer(folder: Path) -> Any:
+    stages = [{"epochs": 1, "batch": 1, "learning_rate": 0.1}]
+    training = {"stages": stages, "auxiliary": {"weight": 1.0, "classes": KINDS}}
+    recipe = recipe_of(network={"layers": LAYERS}, training=training)
+    return load_images(read_images(folder, recipe.labels), recipe, None).finer
+
+
+def test_finer_classes_by_the_nearest_folder_and_the_name(tmp_path: Path) -> None:
+    from PIL import Image
+
+    folder = tmp_path / "NORMAL"  # whatever the data folder lies in
+    names = ("NORMAL/IM-0001-0001.png", "PNEUMONIA/person1_virus_1.png", "PNEUMONIA/person2_bacteria_1.png")
+    for level, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4), level, np.uint8)).save(folder / name)
+    assert finer(folder).tolist() == [0, 2, 1]
+    Image.fromarray(np.full((4, 4), 9, np.uint8)).save(folder / "PNEUMONIA" / "person3_fungus_1.png")
+    with pytest.raises(UsageError, match=r"none of training\.auxiliary\.classes"):
+        finer(folder)
