@@ -17,9 +17,10 @@ from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
 from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.shifted_choice import Choice, choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,6 +58,7 @@ class Shifts(msgspec.Struct, frozen=True, kw_only=True):
         operating_point: its name; `threshold` its value.
         data: description of the images; `data_sha256` of the set.
         rows: the unchanged images first.
+        choice: what a release may choose by these rows.
     """
 
     model_sha256: str
@@ -65,6 +67,7 @@ class Shifts(msgspec.Struct, frozen=True, kw_only=True):
     data: str
     data_sha256: str
     rows: tuple[Shift, ...]
+    choice: Choice
 
     @property
     def worst(self) -> Shift:
@@ -108,24 +111,41 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
         contract = classifier.contract
         images = _images(request, contract)
         gray = [dataset.decoded(image, place, contract.rendering) for place, image in enumerate(images)]
-        scores: dict[str, NDArray[np.float64]] = {}
+        found: dict[str, NDArray[np.float64]] = {}
         for name, change in CORRUPTIONS.items():
-            scores[name] = np.array([classifier.classify(change(pixels)).score for pixels in gray])
-            progress("shifts", len(scores), len(CORRUPTIONS))
+            results = (classifier.classify(change(pixels)).probabilities for pixels in gray)
+            found[name] = np.array([[one[label] for label in contract.labels] for one in results])
+            progress("shifts", len(found), len(CORRUPTIONS))
         point, sha256 = classifier.operating_point, classifier.model.sha256
-    positive = np.array([contract.labels[image.label] in contract.positive_labels for image in images])
-    rows = [_row(name, positive, found, scores[UNCHANGED], point.threshold) for name, found in scores.items()]
-    for name, part in _parts([look(pixels) for pixels in gray], positive):
-        plain = scores[UNCHANGED][part]
-        rows.append(_row(name, positive[part], plain, plain, point.threshold))
+    truth = np.array([image.label for image in images])
+    parts = _rows_of(found, [look(pixels) for pixels in gray], _positive(contract)[truth])
+    everything, all_truth = np.concatenate(list(found.values())), np.tile(truth, len(found))
+    scores, positive = everything[:, _positive(contract)].sum(axis=1), _positive(contract)[all_truth]
     return Shifts(
         model_sha256=sha256,
         operating_point=point.name,
         threshold=point.threshold,
         data=f"{len(images)} images of {request.images.stem}",
         data_sha256=dataset.set_sha256(images),
-        rows=tuple(rows),
+        rows=tuple(
+            _row(name, positive[part], scores[part], scores[part % len(images)], point.threshold)
+            for name, part in parts.items()
+        ),
+        choice=choose(everything, all_truth, _positive(contract), parts, contract.outputs.temperature),
     )
+
+
+def _positive(contract: "Contract") -> "NDArray[np.bool_]":
+    return np.array([label in contract.positive_labels for label in contract.labels])
+
+
+def _rows_of(
+    changes: "Iterable[str]", looks: "Sequence[Look]", positive: "NDArray[np.bool_]"
+) -> "dict[str, NDArray[np.int64]]":
+    """Which of all images, one change after the other, make each row: whole changes, then parts of the unchanged."""
+    n = len(positive)
+    rows = {name: np.arange(n) + start * n for start, name in enumerate(changes)}
+    return rows | {name: np.flatnonzero(part) for name, part in _parts(looks, positive)}
 
 
 def to_table(found: Shifts) -> str:
@@ -138,7 +158,20 @@ def to_table(found: Shifts) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     head = f"operating point {found.operating_point}, threshold {found.threshold:.4f}; {found.data}\n"
-    return head + "".join(f"{line}\n" for line in lines) + f"worst: {found.worst.images}\n"
+    return head + "".join(f"{line}\n" for line in lines) + f"worst: {found.worst.images}\n" + _chosen(found.choice)
+
+
+def _chosen(choice: Choice) -> str:
+    text = (
+        f"scores: temperature {choice.temperature:g} would bring the mean cross-entropy of all rows from "
+        f"{choice.cross_entropy_now:.4f} to {choice.cross_entropy:.4f}\n"
+    )
+    if choice.threshold is None:
+        return text
+    return text + (
+        f"threshold: at that temperature {choice.threshold:g} would keep sensitivity and specificity at or above "
+        f"{choice.lowest:.3f} in every row; lowest: {choice.lowest_row}\n"
+    )
 
 
 def read_shifts(path: Path) -> Shifts:

@@ -62,7 +62,11 @@ def test_every_row_is_measured(found: Shifts, workbench: Any) -> None:
     assert found.worst.sensitivity is not None
     assert found.worst.specificity is not None
     assert min(found.worst.sensitivity.estimate, found.worst.specificity.estimate) == min(lower)
-    assert found.worst.images in to_table(found).splitlines()[-1]
+    table = to_table(found)
+    assert f"worst: {found.worst.images}\n" in table
+    assert f"threshold: at that temperature {found.choice.threshold:g} " in table
+    assert found.choice.lowest is not None
+    assert found.choice.lowest >= min(lower) - 1e-9  # the file's own threshold is one of those looked at
     assert workbench.validation.stem in found.data
 
 

@@ -23,7 +23,7 @@ from recipes import LAYERS, raw_recipe
 
 from cxr_edge.errors import ModelError, OutputError, UsageError
 from cxr_edge_export.training.metrics_file import Metrics
-from cxr_edge_export.training.run_folder import Row
+from cxr_edge_export.training.run_folder import Row, RunFolder
 from cxr_edge_export.training.train import TrainRequest, train
 from cxr_edge_export.training.trainer import TrainingDiverged
 
@@ -103,7 +103,7 @@ def test_it_learns(finished: tuple[Path, Metrics, Watching], keras: Any) -> None
     assert model.input_shape == (None, 48, 48, 3)
     with Image.open(run / "curves.png") as curves:
         assert curves.size[0] > 500
-    names = {path.name for path in run.iterdir()}
+    names = {path.name for path in run.iterdir()} - {".lock"}
     files = {"recipe.toml", "run.json", "history.json", "metrics.json", "curves.png", "model.keras"}
     assert names == files | {"training.txt", "validation.txt", "test.txt"}
 
@@ -166,6 +166,15 @@ def test_what_a_folder_holds_is_not_overwritten(
         train(request(recipe, data, finished[0], resume=True), Watching())
     with pytest.raises(OutputError, match="is not empty, and holds no run"):
         train(request(recipe, data, tmp_path), Watching())
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, data: Path) -> None:
+    with RunFolder(tmp_path / "run").held(), pytest.raises(UsageError, match="another process trains in"):
+        train(request(recipe_file(tmp_path), data, tmp_path / "run"), Watching())
+    with pytest.raises(KeyboardInterrupt):  # and it is free again, also after an interrupt
+        train(request(recipe_file(tmp_path), data, tmp_path / "run"), Watching(stop_after=1))
+    with RunFolder(tmp_path / "run").held():
+        pass
 
 
 def test_another_run_is_not_gone_on_with(tmp_path: Path, data: Path) -> None:

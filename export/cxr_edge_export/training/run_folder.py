@@ -13,6 +13,8 @@ from cxr_edge.errors import ModelError, OutputError, UsageError
 from cxr_edge.files import atomic_writer, write_atomically
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Arrays = list[NDArray[Any]]
@@ -26,6 +28,7 @@ RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
     "model.keras",
 )
 CHECKPOINT: Final = "checkpoint.npz"
+LOCK: Final = ".lock"
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,8 +110,33 @@ class RunFolder:
         """`path` need not exist yet."""
         self.path = path
 
+    @contextlib.contextmanager
+    def held(self) -> "Iterator[None]":
+        """Make the folder, and keep other processes from training in it: two would write one checkpoint in turns.
+
+        Raises:
+            UsageError: another one does.
+            OutputError: it cannot be made or written.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / LOCK, timeout=0, fallback_to_soft=False)
+            lock.acquire()
+        except Timeout:
+            message = f"another process trains in {self.path}"
+            raise UsageError(message) from None
+        except OSError as error:
+            message = f"cannot use the folder {self.path}: {error.strerror}"
+            raise OutputError(message) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
     def begin(self, beginning: Beginning, recipe_text: str, *, resume: bool) -> Checkpoint | None:
-        """Make the folder, or find the checkpoint of a run that was begun alike.
+        """Begin a run in an empty folder, or find the checkpoint of one that was begun alike.
 
         Raises:
             OutputError: the folder holds a run already and `resume` is not asked for, or cannot be written.
@@ -125,12 +153,7 @@ class RunFolder:
                 message = f"the run in {self.path} is done"
                 raise UsageError(message)
             return self.checkpoint()
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            message = f"cannot make the folder {self.path}: {error.strerror}"
-            raise OutputError(message) from None
-        if any(self.path.iterdir()):
+        if any(path.name != LOCK for path in self.path.iterdir()):
             message = f"{self.path} is not empty, and holds no run"
             raise OutputError(message)
         write_atomically(record, _pretty(beginning), overwrite=False)

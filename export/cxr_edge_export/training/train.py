@@ -60,7 +60,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     """Train, or go on training, and write the model, its history, learning curves and figures.
 
     Raises:
-        UsageError: the recipe or a set is unusable, or the folder holds another run.
+        UsageError: the recipe or a set is unusable, the folder holds another run, or another process trains in it.
         ModelError: weights or a checkpoint cannot be read.
         EnvironmentUnusable: a backend or ImageNet weights are not to be had.
         OutputError: the folder holds a run already, or cannot be written.
@@ -77,11 +77,12 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     folder = request.weights_folder or request.recipe.resolve().parent
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, describe_weights(recipe.network.weights, folder))
-    checkpoint = run.begin(beginning, file.text, resume=request.resume)
-    _write_split(run, request.data, split)
-    training = Training(recipe, folder, split, seed, run, told)
-    built, state = train_stages(training, checkpoint)
-    return _finish(training, built, state, beginning)
+    with run.held():
+        checkpoint = run.begin(beginning, file.text, resume=request.resume)
+        _write_split(run, request.data, split)
+        training = Training(recipe, folder, split, seed, run, told)
+        built, state = train_stages(training, checkpoint)
+        return _finish(training, built, state, beginning)
 
 
 def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
