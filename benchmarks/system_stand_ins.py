@@ -1,0 +1,147 @@
+"""What `systems.py` trains instead of the published systems: fewer images and epochs, stand-ins for what is absent."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tomlkit
+from PIL import Image
+
+from cxr_edge.phantom import chest_phantom
+
+MODELS: Final = Path(__file__).resolve().parent.parent / "models"
+CLASSES: Final = ("NORMAL", "PNEUMONIA")
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of a recipe's training proves its road: images of each class, and epochs of each stage."""
+
+    images: int
+    epochs: tuple[int, ...]
+    side: int | None = None  # of the input, where the recipe's own would take hours
+
+
+EFFORTS: Final = {
+    "resnet50-binary": Effort(600, (8, 2, 1)),
+    "inception-three-class": Effort(600, (10, 1, 1)),
+    "covid-cnn": Effort(300, (8,)),
+    "covid-vgg16": Effort(400, (30,)),
+    "covid-nasnetlarge": Effort(300, (30,)),
+    "covid-inceptionresnetv2": Effort(400, (30,)),
+    "gray-cnn-a": Effort(1000, (12,)),
+    "gray-cnn-b": Effort(1000, (12,)),
+    "small-transfer": Effort(800, (15, 5)),
+}
+MEMBERS: Final = {"gray-ensemble": ("gray-cnn-a", "gray-cnn-b")}
+PHANTOM_EFFORT: Final = Effort(24, (1, 1, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where images come from and runs go to."""
+
+    work: Path
+    train: Path
+    test: Path
+    jpeg: Path
+    phantoms: bool
+
+
+def real_scene(work: Path, data: Path) -> Scene:
+    """Kermany's images, with the released models' validation images as the test set."""
+    train = data / "kermany224" / "train"
+    held = data.parent / "models" / "validation.txt"
+    lines = [line for line in held.read_text(encoding="utf-8").splitlines() if line]
+    root = next(base for base in (data, *data.resolve().parents) if (base / lines[0]).is_file())
+    work.mkdir(parents=True, exist_ok=True)
+    test = work / "held-back.txt"
+    test.write_text("".join(f"{(root / line).resolve()}\n" for line in lines), encoding="utf-8")
+    jpeg = next(root / line for line in lines if "bacteria" in line)
+    return Scene(work=work, train=train, test=test, jpeg=jpeg, phantoms=False)
+
+
+def phantom_scene(work: Path) -> Scene:
+    """Phantoms made here."""
+    train, test = work / "phantoms", work / "phantoms-held-back"
+    for folder, first, count in ((train, 0, 60), (test, 1000, 24)):
+        for label in CLASSES:
+            (folder / label).mkdir(parents=True, exist_ok=True)
+        for seed in range(first, first + count):
+            kind = "bacteria" if seed % 2 else "virus"
+            drawings = {
+                folder / "NORMAL" / f"IM-{seed:04}-0001.jpeg": chest_phantom(180, 200, seed=seed),
+                folder / "PNEUMONIA" / f"person{seed}_{kind}_1.jpeg": chest_phantom(180, 200, seed=seed, opacity=0.9),
+            }
+            for path, pixels in drawings.items():
+                if not path.exists():
+                    Image.fromarray(pixels).save(path)
+    return Scene(work=work, train=train, test=test, jpeg=next((test / "PNEUMONIA").iterdir()), phantoms=True)
+
+
+def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
+    """The recipe with what this machine lacks replaced: data set, ImageNet weights, hours."""
+    texts = [MODELS / name / part for part in ("recipe.toml", "training.toml")]  # the latter: not yet released with it
+    recipe = tomllib.loads("\n".join(file.read_text(encoding="utf-8") for file in texts if file.is_file()))
+    effort = PHANTOM_EFFORT if scene.phantoms else EFFORTS.get(name)
+    recipe["model"]["version"] = "0.0.1"
+    recipe["model"]["name"] += "-road"
+    recipe["training_data"]["description"] = "a sample, for a few epochs, to prove the road: not for use"
+    held = 48 if scene.phantoms else 532
+    recipe["data"] |= {"agreement_images": held}
+    recipe["limits"] = recipe.get("limits", {}) | {"agreement_images": held}
+    recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 128)
+    recipe.pop("image_gate", None)
+    if "metadata" in recipe.get("selection", {}):  # another data set's
+        recipe["selection"] = {"test": 0.0}
+        recipe["labels"], recipe["positive_labels"] = list(CLASSES), [CLASSES[1]]
+    if scene.phantoms:
+        recipe["limits"] |= {"positive_to_negative_share": 1.0, "auc_drop": 1.0, "accuracy_ratio": 0.0}
+        recipe["golden"]["tolerance"] = 0.1
+    if effort is not None and "training" in recipe:
+        _shorten(recipe, effort)
+    target.write_text(tomlkit.dumps(recipe), encoding="utf-8")
+    return target
+
+
+def _shorten(recipe: dict[str, Any], effort: Effort) -> None:
+    network, training = recipe["network"], recipe["training"]
+    if network.get("weights") == "imagenet":
+        network["weights"] = "random"
+    for stage, epochs in zip(training["stages"], effort.epochs, strict=False):
+        stage["epochs"] = min(stage["epochs"], epochs)
+        stage["warmup_epochs"] = min(stage.get("warmup_epochs", 0), epochs - 1)
+        if effort.images < 100:
+            stage["batch"] = 8
+    if any(stage.get("backbone_layers") == 0 for stage in training["stages"]):
+        training.pop("augmentation", None)  # feature maps of a frozen backbone are then computed once
+
+
+def sample(name: str, scene: Scene) -> Path:
+    """A folder of links to as many images of each class as the effort says; the same ones each time."""
+    if scene.phantoms:
+        return scene.train
+    count = EFFORTS[name].images
+    folder = scene.work / f"sample-{count}"
+    if not folder.exists():
+        for label in CLASSES:
+            (folder / label).mkdir(parents=True)
+            files = sorted((scene.train / label).iterdir())
+            order = np.random.Generator(np.random.PCG64(0)).permutation(len(files))[: count + count // 4]
+            for index in order:
+                (folder / label / files[index].name).symlink_to(files[index].resolve())
+    return folder
+
+
+def stand_ins(name: str, scene: Scene) -> str:
+    """What the row's network had instead of what the recipe asks for, beside fewer images and epochs."""
+    parts = MEMBERS.get(name, (name,))
+    recipes = [tomllib.loads((MODELS / part / "recipe.toml").read_text(encoding="utf-8")) for part in parts]
+    found = {
+        "phantoms": scene.phantoms,
+        "random weights": any(recipe.get("network", {}).get("weights") == "imagenet" for recipe in recipes),
+        "NORMAL, PNEUMONIA for its classes": any("metadata" in recipe.get("selection", {}) for recipe in recipes),
+    }
+    return "; ".join(what for what, is_so in found.items() if is_so)
