@@ -4,6 +4,7 @@ Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016
 average pooling and one dense layer, the last feature map times the dense kernel sums up exactly to the logits.
 """
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 FULL_SCALE_LOGITS = 10.0  # evidence shown at full strength; fixed, so that two heat maps can be compared
 MAX_OPACITY = 0.6
+# strength 0 .. 1, and there red, green, blue, opacity: no gray; the stronger, the brighter, in gray print, too
+_HUES = ((0.2, 205, 40, 30, 0), (0.5, 240, 85, 20, 150), (0.75, 255, 160, 10, 255), (1.0, 255, 240, 60, 255))
 BAND_ROWS = 512  # blended at a time: floats of a whole radiograph would take 200 MB
 
 
@@ -95,16 +98,34 @@ def heat_map(prediction: Prediction, contract: Contract, label: str | None = Non
     picture = np.empty((rows, columns, 3), np.uint8)
     for top in range(0, rows, BAND_ROWS):
         band = slice(top, top + BAND_ROWS)
-        picture[band] = _blend(pixels[band], strength[band])
+        picture[band] = laid_over(pixels[band], strength[band])
     return picture
 
 
-def _blend(pixels: "NDArray[np.uint8]", strength: "NDArray[np.float32]") -> "NDArray[np.uint8]":
-    import cv2
+def colours(strength: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+    """The colour of evidence: red, orange, yellow; transparent below a fifth of full strength.
 
-    colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
-    opacity = (strength * np.float32(MAX_OPACITY))[..., np.newaxis]
-    blended: NDArray[np.float32] = pixels[..., np.newaxis] * (1 - opacity) + colours * opacity
+    Args:
+        strength: (rows, columns), 0 none .. 1 full.
+
+    Returns:
+        uint8 (rows, columns, 4), BGRA as OpenCV has it.
+    """
+    return _colour_table()[np.rint(strength * 255).astype(np.uint8)]
+
+
+@functools.cache
+def _colour_table() -> "NDArray[np.uint8]":
+    places, *channels = np.array(_HUES).T
+    red, green, blue, opacity = (np.interp(np.linspace(0, 1, 256), places, channel) for channel in channels)
+    return np.asarray(np.rint(np.stack([blue, green, red, opacity], axis=-1)), np.uint8)
+
+
+def laid_over(pixels: "NDArray[np.uint8]", strength: "NDArray[np.float32]") -> "NDArray[np.uint8]":
+    """Gray pixels (rows, columns) with the colour of evidence over them, as BGR (rows, columns, 3)."""
+    colour = colours(strength)
+    opacity = colour[..., 3:] * np.float32(MAX_OPACITY / 255)
+    blended: NDArray[np.float32] = pixels[..., np.newaxis] * (1 - opacity) + colour[..., :3] * opacity
     return np.rint(blended).astype(np.uint8)
 
 

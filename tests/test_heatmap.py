@@ -8,7 +8,7 @@ from contracts import MEMBER, make_contract, make_prediction
 
 from cxr_edge.contract import Contract
 from cxr_edge.errors import UsageError
-from cxr_edge.heatmap import FULL_SCALE_LOGITS, evidence, heat_map, heat_map_png
+from cxr_edge.heatmap import FULL_SCALE_LOGITS, colours, evidence, heat_map, heat_map_png
 from cxr_edge.types import Prediction, Radiograph
 
 GRAY = np.full((140, 210), 100, np.uint8)
@@ -42,6 +42,20 @@ def test_the_scale_is_fixed_not_the_images_own() -> None:
     gray = GRAY[..., None]
     assert np.abs(weak - gray).max() < np.abs(strong - gray).max() / 4
     np.testing.assert_array_equal(heat_map(_prediction(strength=-5), make_contract()), np.repeat(gray, 3, axis=2))
+
+
+def test_the_colours_are_those_that_are_named() -> None:
+    """Nothing, then red, orange and yellow: the stronger, the denser and the brighter, on a gray print, too."""
+    table = colours(np.linspace(0, 1, 256, dtype=np.float32)).astype(int)
+    blue, green, red, opacity = table.T
+    assert opacity[:51].max() == 0, "weak evidence would be a haze"
+    assert opacity[200:].min() == 255
+    shown = opacity > 0
+    assert (red[shown] > green[shown] + 10).all()
+    assert (green[shown] > blue[shown]).all()
+    assert red[-1] - green[-1] < 20, "yellow"
+    for steps in (opacity, 0.114 * blue + 0.587 * green + 0.299 * red):
+        assert (np.diff(steps) >= 0).all()
 
 
 def test_png_holds_the_picture_and_nothing_else() -> None:

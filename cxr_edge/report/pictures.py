@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cxr_edge.contract import Contract
-from cxr_edge.heatmap import MAX_OPACITY, heat_map
+from cxr_edge.heatmap import heat_map, laid_over
 from cxr_edge.types import Prediction, Radiograph
 
 if TYPE_CHECKING:
@@ -57,13 +57,10 @@ def heat_map_jpeg(prediction: Prediction, contract: Contract) -> bytes:
 
 def legend_jpeg() -> bytes:
     """The heat map's colours over mid-gray, from no evidence on the left to the strongest shown on the right."""
-    import cv2
     import numpy as np
 
     strength = np.tile(np.linspace(0, 1, LEGEND_COLUMNS, dtype=np.float32), (LEGEND_ROWS, 1))
-    colours = cv2.applyColorMap((strength * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    opacity = (strength * MAX_OPACITY)[..., np.newaxis]
-    return _jpeg(np.rint(MID_GRAY * (1 - opacity) + colours * opacity).astype(np.uint8))
+    return _jpeg(laid_over(np.full(strength.shape, MID_GRAY, np.uint8), strength)[..., ::-1])
 
 
 def _jpeg(pixels: "NDArray[np.uint8]") -> bytes:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -13,7 +13,7 @@ from cxr_edge.classifier import Classifier
 from cxr_edge.contract import to_json
 from cxr_edge.errors import EnvironmentUnusable, UsageError
 from cxr_edge.heatmap import check_heat_maps
-from cxr_edge.report import LANGUAGES, check_report_extra, report_pdf
+from cxr_edge.report import LANGUAGES, check_report_extra, report_pdf, safety_statement
 from cxr_edge.serve.assets import INDEX, Asset
 from cxr_edge.serve.leaving import unless_gone
 from cxr_edge.serve.parameters import choice, flag
@@ -151,6 +151,7 @@ def model_document(classifier: Classifier, settings: Settings) -> dict[str, Any]
         "operating_point": {"name": point.name, "threshold": point.threshold},
         "notices": [note.code for note in classifier.notices],
         "heatmap": has_heat_maps(classifier),
+        "safety_statement": {name: asdict(safety_statement(classifier.contract, name)) for name in LANGUAGES},
         "limits": {"max_body_bytes": settings.max_body_bytes, "max_files": settings.max_files},
         "contract": json.loads(to_json(classifier.contract)),
     }

@@ -7,7 +7,7 @@ import numpy as np
 
 from cxr_edge.contract import Contract
 from cxr_edge.errors import OutputError
-from cxr_edge.heatmap import FULL_SCALE_LOGITS, check_heat_maps, evidence
+from cxr_edge.heatmap import FULL_SCALE_LOGITS, check_heat_maps, colours, evidence
 from cxr_edge.types import Prediction
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def radiograph_png(prediction: Prediction) -> bytes:
 def overlay_png(prediction: Prediction, contract: Contract) -> bytes:
     """The evidence for the positive labels as a transparent picture to lay over the radiograph, stretched to its size.
 
-    On the same fixed scale as `cxr_edge.heatmap`: colour and opacity grow up to 10 logits, opaque there.
+    On the same fixed scale and in the same colours as `cxr_edge.heatmap`, opaque where those are at their densest.
 
     Raises:
         UsageError: the model has no activation map, or does not see the whole image.
@@ -57,9 +57,16 @@ def overlay_png(prediction: Prediction, contract: Contract) -> bytes:
     shape = kept.pixels.shape if kept is not None else (OVERLAY_SIDE, OVERLAY_SIDE)
     size = _fitted(shape, OVERLAY_SIDE)
     coarse = np.clip(evidence(prediction, contract) / FULL_SCALE_LOGITS, 0, 1)
-    strength = np.rint(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR) * 255).astype(np.uint8)
-    colours = np.asarray(cv2.applyColorMap(strength, cv2.COLORMAP_INFERNO), np.uint8)
-    return _png(np.dstack([colours, strength]))
+    return _png(colours(np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR), np.float32)))
+
+
+def legend_png() -> bytes:
+    """The overlay's colours, from no evidence on the left to full strength on the right.
+
+    Raises:
+        OutputError: OpenCV cannot encode it.
+    """
+    return _png(colours(np.linspace(0, 1, 256, dtype=np.float32)[np.newaxis]))
 
 
 def _fitted(shape: tuple[int, ...], side: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from importlib import resources
 from typing import Any
 
 from cxr_edge.contract import json_schema
+from cxr_edge.report import LANGUAGES
 
 Json = dict[str, Any]
 _TEXT: Json = {"type": "string"}
@@ -51,9 +52,15 @@ def _model() -> Json:
         operating_point=_object(name=_TEXT, threshold=_reference("share")),
         notices={"type": "array", "items": _TEXT, "description": "Codes of what its user has to know."},
         heatmap={"type": "boolean", "description": "Whether heat maps can be drawn."},
+        safety_statement=_object(**dict.fromkeys(LANGUAGES, _statement())),
         limits=_object(**limits),
         contract=_reference("Contract"),
     )
+
+
+def _statement() -> Json:
+    original = {"type": ["string", "null"], "description": "The contract's own words, where they say more."}
+    return _object(text=_TEXT, original=original)
 
 
 def _problem() -> Json:

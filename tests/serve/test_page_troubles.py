@@ -85,8 +85,8 @@ def answer_to(page: Any, name: str, answer: dict[str, Any]) -> None:
     ("answer", "words"),
     [
         (problem(500, "internal", source={"content_sha256": "ab"}), "An internal failure"),
-        (problem(408, "too_slow", "the body came too slowly"), "the body came too slowly"),
-        ({"status": 408, "body": ""}, "408"),  # a proxy's
+        (problem(408, "too_slow", "the body came too slowly"), "arrived too slowly"),
+        ({"status": 408, "body": ""}, "arrived too slowly"),  # a proxy's
     ],
     ids=["failed", "slow", "proxy"],
 )
@@ -130,16 +130,18 @@ def test_what_was_left_out_is_told(page: Any, files: Callable[..., list[Path]]) 
     playwright.expect(page.locator("#trouble")).to_contain_text("does not answer. Is it still running? 3 of 5 files")
     listed(page, 2)
     page.unroute(PREDICT)
-    choose(page, files("c.png"))
-    listed(page, 3)
+    page.get_by_role("button", name="Analyse them now").click()
+    listed(page, 5)
+    assert {name[0] for name in page.locator("#list .name").all_inner_texts()} == set("abcde")
     playwright.expect(page.locator("#trouble")).to_be_hidden()
+    playwright.expect(page.locator("#retry")).to_be_hidden()
 
 
 def test_a_cancelled_batch_is_not_complete(page: Any, files: Callable[..., list[Path]]) -> None:
     page.route(PREDICT, lambda _route: None)  # never answered
     choose(page, files("a.png", "b.png", "c.png"))
     page.get_by_role("button", name="Cancel").click()
-    playwright.expect(page.locator("#trouble")).to_have_text("3 of 3 files were not analysed.")
+    playwright.expect(page.locator("#trouble-text")).to_have_text("3 of 3 files were not analysed.")
 
 
 def test_a_busy_server_is_seen(page: Any, files: Callable[..., list[Path]]) -> None:
@@ -157,7 +159,10 @@ def test_a_busy_server_is_seen(page: Any, files: Callable[..., list[Path]]) -> N
 def test_a_server_that_cannot_is_not_asked_for_ever(page: Any, files: Callable[..., list[Path]]) -> None:
     page.route(PREDICT, lambda route: route.fulfill(**problem(503, "environment_unusable", "no process starts")))
     choose(page, files("a.png"))
-    playwright.expect(page.locator("#trouble")).to_have_text("no process starts. 1 of 1 files were not analysed.")
+    words = "The server cannot decode images at present. Tell its administrator. 1 of 1 files were not analysed."
+    playwright.expect(page.locator("#trouble-text")).to_have_text(words)
+    page.locator("#trouble summary").click()
+    playwright.expect(page.get_by_text("environment_unusable: no process starts")).to_be_visible()
     playwright.expect(page.locator("#work")).to_be_hidden()
 
 
@@ -174,12 +179,13 @@ def test_pictures_are_let_go(page: Any, files: Callable[..., list[Path]]) -> Non
     choose(page, files("a.png"))
     playwright.expect(page.locator(".picture .heat")).to_be_visible(timeout=SECONDS)
     page.evaluate("() => { window.revoked = 0; URL.revokeObjectURL = () => { window.revoked += 1; }; }")
-    page.get_by_role("button", name="Clear").click()
+    page.click("#clear")
+    page.locator("#confirm").get_by_role("button", name="Clear list").click()
     until(lambda: page.evaluate("window.revoked") == 2)
 
 
 def test_the_keyboard_stays_where_it_is(page: Any, files: Callable[..., list[Path]]) -> None:
-    """New results come in above while somebody goes through the list."""
+    """New results come in while somebody goes through the list."""
     choose(page, files("a.png", "b.png"))
     listed(page, 2)
     page.locator("#list button", has_text="a.png").focus()
@@ -198,7 +204,7 @@ def test_names_that_a_spreadsheet_would_run(page: Any, files: Callable[..., list
         page.get_by_role("button", name="Export as CSV").click()
     download.value.save_as(tmp_path / "out.csv")
     lines = (tmp_path / "out.csv").read_bytes().decode("utf-8-sig").splitlines()
-    assert {line.partition(",classified")[0] for line in lines[1:]} == {'"a;=1+1.png"', "'+1.png", f"'{wide}1.png"}
+    assert {line.partition(",negative")[0] for line in lines[1:]} == {'"a;=1+1.png"', "'+1.png", f"'{wide}1.png"}
 
 
 @pytest.fixture
@@ -225,9 +231,18 @@ def test_a_wrong_token(
     give_token(page, wrong)
     playwright.expect(page.locator("#token-wrong")).to_be_visible()
     page.keyboard.press("Escape")
-    playwright.expect(page.locator("#trouble")).to_have_text("The token is not right.")
+    playwright.expect(page.locator("#trouble-text")).to_have_text("The token is not right.")
     choose(page, files("a.png", "b.png"))
     give_token(page, TOKEN)
     listed(page, 2)
     playwright.expect(page.locator("#model")).not_to_be_empty()
-    playwright.expect(page.locator("#statement")).not_to_be_empty()
+    with page.expect_download() as download:
+        page.click("text=API description")
+    assert json.loads(download.value.path().read_text("utf-8"))["openapi"] == "3.1.0"
+
+
+def test_no_token_was_tried(opened: Callable[[str], Any], guarded: str) -> None:
+    page = opened(guarded)
+    playwright.expect(page.locator("#token")).to_be_visible()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator("#trouble-text")).to_have_text("An access token is needed.")

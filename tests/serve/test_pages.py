@@ -1,6 +1,7 @@
 """The page's files, the model, counts, the OpenAPI document, defects."""
 
 import asyncio
+import io
 import json
 import re
 import threading
@@ -9,12 +10,16 @@ from importlib import resources
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+from PIL import Image
 from serving import Api, until
 
 from cxr_edge.classifier import Classifier
+from cxr_edge.heatmap import colours
+from cxr_edge.report.words import LANGUAGES, words_of
 from cxr_edge.serve.admission import Admission
-from cxr_edge.serve.assets import TYPES, read_assets
+from cxr_edge.serve.assets import LEGEND, REPORT_WORDS, TYPES, read_assets
 from cxr_edge.serve.log import Log, place_of
 from cxr_edge.serve.openapi import openapi_document
 from cxr_edge.serve.problem import ProblemError
@@ -34,11 +39,21 @@ def test_the_page(api: Api) -> None:
     assert api.get("/", headers={"if-none-match": '"other"'}).status_code == 200
 
 
-@pytest.mark.parametrize("name", sorted(read_assets()))
+@pytest.mark.parametrize("name", sorted(set(read_assets()) - {REPORT_WORDS, LEGEND}))
 def test_each_file(api: Api, name: str) -> None:
     response = api.get(f"/assets/{name}")
     assert response.content == ASSETS.joinpath(name).read_bytes()
     assert response.headers["content-type"] == TYPES[Path(name).suffix]
+
+
+def test_what_page_and_report_share(api: Api) -> None:
+    """One catalogue of words, one scale of colours."""
+    script = api.get(f"/assets/{REPORT_WORDS}").text
+    words = json.loads(script.removeprefix("export const REPORT = ").removesuffix(";\n"))
+    assert words == {language: words_of(language).texts for language in LANGUAGES}
+    with Image.open(io.BytesIO(api.get(f"/assets/{LEGEND}").content)) as legend:
+        (row,) = np.asarray(legend.convert("RGBA"))
+    np.testing.assert_array_equal(row[:, [2, 1, 0, 3]], colours(np.linspace(0, 1, 256, dtype=np.float32)))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +90,9 @@ def test_model(api_with: Callable[..., Api], classifier: Classifier) -> None:
     assert answer["contract"]["labels"] == list(classifier.contract.labels)
     assert answer["limits"] == {"max_body_bytes": 100_000_000, "max_files": 7}
     assert answer["heatmap"] is True
+    statements = answer["safety_statement"]
+    assert statements["en"] == {"text": classifier.contract.intended_use.statement, "original": None}
+    assert statements["es"]["text"].startswith("Solo para investigación; no es un producto sanitario")
     assert "/" not in "".join(answer["notices"])  # codes, no path of this machine
 
 

@@ -1,252 +1,11 @@
-// The page's words in both languages. A test holds the two against each other, and against the package's codes.
+// What is said, in the reader's language: the page's own words, and those it shares with the report.
 
-export const MESSAGES = {
-  en: {
-    skip: "Skip to the results",
-    language: "Language",
-    notADevice: "Research use only. Not a medical device.",
-    title: "Classify chest radiographs",
-    chooseTitle: "Images",
-    dropHere: "Drop radiographs here, or",
-    chooseFiles: "Choose files",
-    chooseFolder: "Choose a folder",
-    kinds: "DICOM, JPEG, PNG, WebP, TIFF or BMP. One image per file.",
-    cancel: "Cancel",
-    working: "{done} of {total} done",
-    resultsTitle: "Results of this session",
-    exportCsv: "Export as CSV",
-    clear: "Clear",
-    onlyHere: "This list lives in this window alone: closing it forgets the results.",
-    local: "Images are analysed by the computer that shows this address, and are not stored there.",
-    api: "API description",
-    tokenTitle: "Access token",
-    tokenText: "Whoever runs this service gave out a token. It is kept until this window is closed.",
-    token: "Token",
-    tokenSend: "Continue",
-    positive: "Positive",
-    negative: "Negative",
-    rejected: "Not classified",
-    positiveFor: "Positive: {label}",
-    negativeFor: "Negative: {label}",
-    probability: "Probability of a positive finding",
-    threshold: "Operating point {name}",
-    thresholdIs: "The result is positive from {threshold} on (operating point “{name}”).",
-    asMeasured: "Measured at this operating point: sensitivity {sensitivity}, specificity {specificity} (95 % intervals).",
-    scaleTitle: "Scale",
-    classesTitle: "Probability of each class",
-    heatMap: "Heat map",
-    heatMapHelp: "Bright: where the network saw evidence for a positive finding. It is no outline of a disease.",
-    noHeatMap: "This model has no heat map.",
-    noPicture: "The picture is no longer kept by the server. Analyse the file again to see it.",
-    radiographOf: "Radiograph {name}",
-    gateTitle: "Is this an image for this model?",
-    gateOk: "Yes: its tags and its appearance fit.",
-    gateUnknown: "Not known: the file carries no DICOM tags. Make sure that it is a frontal chest radiograph.",
-    warningsTitle: "Remarks on the file",
-    detailsTitle: "Technical details",
-    model: "Model",
-    digest: "SHA-256 of the model",
-    content: "SHA-256 of the file",
-    provider: "Computed by",
-    rendering: "Rendering",
-    latency: "Time",
-    latencyIs: "{total} ms (decoding {decode}, preparing {preprocess}, network {inference})",
-    pdf: "Download PDF",
-    identifiers: "With study identifiers and file name",
-    tooLarge: "The file is larger than this server takes ({limit} MB).",
-    busy: "The server is busy; trying again in {seconds} s.",
-    offline: "The server does not answer. Is it still running?",
-    failed: "The server could not do this (status {status}).",
-    badToken: "The token is not right.",
-    noFiles: "No file was chosen.",
-    leftOut: "{count} of {total} files were not analysed.",
-    saidPositive: "{name}: positive, {score}",
-    saidNegative: "{name}: negative, {score}",
-    saidRejected: "{name}: not classified",
-    csvHead: ["file", "status", "class", "probability", "positive", "operating point", "threshold", "gate", "reason", "model", "SHA-256"],
-    reasons: {
-      not_found: "There is no such file.",
-      unreadable: "The file cannot be read.",
-      empty: "The file is empty.",
-      unknown_format: "This is neither DICOM nor an image of a known kind.",
-      truncated: "The file is cut: it ends early. Was it copied completely?",
-      malformed: "The file is damaged, or its parts contradict each other.",
-      no_pixel_data: "This DICOM object holds no image.",
-      dicomdir: "This is an index of other files (DICOMDIR), no image.",
-      unsupported: "Valid, but of a kind that is not rendered here.",
-      no_decoder: "Its compression cannot be decoded by this installation.",
-      decode_failed: "The compressed image is damaged.",
-      decode_timeout: "Decoding took longer than allowed.",
-      decoder_crashed: "The decoder failed on this file.",
-      too_large: "The image is larger than is taken.",
-      dimensions_disagree: "The compressed image is of another size than the file says.",
-      multi_frame: "The file holds several images; one is needed.",
-      for_processing: "Raw detector data; the image for presentation is needed.",
-      gate_modality: "Another modality than this model was made for.",
-      gate_view: "Not a frontal projection.",
-      gate_body_part: "Not a chest, says the file.",
-      gate_species: "An animal, says the file.",
-      gate_out_of_distribution: "Unlike the images this model was trained on.",
-      gate_polarity: "Bright and dark look inverted, or this is no frontal chest radiograph.",
-      gate_orientation: "The image looks upside down.",
-      internal: "An internal failure. Please report it, without patient data.",
-      no_image_classified: "No frontal image of the study was classified.",
-      age: "The patient's age is not known, or outside the ages this model was trained on.",
-      no_tags: "A file without DICOM tags.",
-      gate_off: "Nothing was checked: the gate is switched off.",
-    },
-    warnings: {
-      age_unreadable: "Patient's Age cannot be read.",
-      alpha_dropped: "Transparency was dropped.",
-      colour_converted: "A colour image was converted to gray.",
-      constant_image: "Every pixel has the same value.",
-      excess_pixel_data: "The file holds more pixel data than it says.",
-      exif_orientation_ignored: "The camera's orientation mark was ignored, as in training.",
-      exif_orientation_applied: "The camera's orientation mark was applied.",
-      float_fallback: "The fast model failed its self-test on this computer: the slower, exact one decided.",
-      illegal_window: "No legal window: shown from its darkest to its brightest value.",
-      invalid_uid: "An identifier of the file is not valid and was left out.",
-      lut_depth: "A lookup table does not fit its description.",
-      modality_lut: "A lookup table of the device was applied.",
-      no_preamble: "The DICOM file has no preamble.",
-      overlay_ignored: "Overlays are not drawn.",
-      pixel_aspect_ratio: "Pixels are not square; this was not corrected.",
-      preamble_executable: "The file's preamble looks like a program. Tell your IT department.",
-      preamble_tiff: "The file is a TIFF file as well.",
-      several_windows: "Of several windows, the first was used.",
-      transfer_syntax_guessed: "The file does not say how it is encoded; it was guessed from the data.",
-      unreadable_attribute: "An attribute could not be read and was not used.",
-      voi_function: "An unknown window function; a linear one was used.",
-    },
-    labels: {
-      NORMAL: "normal", PNEUMONIA: "pneumonia", BACTERIAL: "bacterial pneumonia", VIRAL: "viral pneumonia",
-      HEALTHY: "healthy", "COVID-19": "COVID-19",
-    },
-  },
-  es: {
-    skip: "Ir a los resultados",
-    language: "Idioma",
-    notADevice: "Solo para investigación. No es un producto sanitario.",
-    title: "Clasificar radiografías de tórax",
-    chooseTitle: "Imágenes",
-    dropHere: "Suelte aquí las radiografías, o",
-    chooseFiles: "Elegir archivos",
-    chooseFolder: "Elegir una carpeta",
-    kinds: "DICOM, JPEG, PNG, WebP, TIFF o BMP. Una imagen por archivo.",
-    cancel: "Cancelar",
-    working: "{done} de {total} listas",
-    resultsTitle: "Resultados de esta sesión",
-    exportCsv: "Exportar como CSV",
-    clear: "Vaciar",
-    onlyHere: "Esta lista solo existe en esta ventana: al cerrarla se olvidan los resultados.",
-    local: "Las imágenes las analiza el ordenador que muestra esta dirección; no se guardan en él.",
-    api: "Descripción de la API",
-    tokenTitle: "Clave de acceso",
-    tokenText: "Quien administra este servicio ha repartido una clave. Se conserva hasta cerrar esta ventana.",
-    token: "Clave",
-    tokenSend: "Continuar",
-    positive: "Positivo",
-    negative: "Negativo",
-    rejected: "Sin clasificar",
-    positiveFor: "Positivo: {label}",
-    negativeFor: "Negativo: {label}",
-    probability: "Probabilidad de un hallazgo positivo",
-    threshold: "Punto de operación {name}",
-    thresholdIs: "El resultado es positivo a partir de {threshold} (punto de operación «{name}»).",
-    asMeasured: "Medido en este punto de operación: sensibilidad {sensitivity}, especificidad {specificity} (intervalos del 95 %).",
-    scaleTitle: "Escala",
-    classesTitle: "Probabilidad de cada clase",
-    heatMap: "Mapa de calor",
-    heatMapHelp: "Claro: donde la red vio indicios de un hallazgo positivo. No delimita ninguna enfermedad.",
-    noHeatMap: "Este modelo no tiene mapa de calor.",
-    noPicture: "El servidor ya no conserva la imagen. Analice el archivo otra vez para verla.",
-    radiographOf: "Radiografía {name}",
-    gateTitle: "¿Es una imagen para este modelo?",
-    gateOk: "Sí: sus etiquetas y su aspecto corresponden.",
-    gateUnknown: "No se sabe: el archivo no lleva etiquetas DICOM. Compruebe que es una radiografía frontal de tórax.",
-    warningsTitle: "Observaciones sobre el archivo",
-    detailsTitle: "Datos técnicos",
-    model: "Modelo",
-    digest: "SHA-256 del modelo",
-    content: "SHA-256 del archivo",
-    provider: "Calculado por",
-    rendering: "Representación",
-    latency: "Tiempo",
-    latencyIs: "{total} ms (decodificación {decode}, preparación {preprocess}, red {inference})",
-    pdf: "Descargar PDF",
-    identifiers: "Con identificadores del estudio y nombre del archivo",
-    tooLarge: "El archivo es mayor de lo que acepta este servidor ({limit} MB).",
-    busy: "El servidor está ocupado; nuevo intento en {seconds} s.",
-    offline: "El servidor no responde. ¿Sigue en marcha?",
-    failed: "El servidor no pudo hacerlo (estado {status}).",
-    badToken: "La clave no es correcta.",
-    noFiles: "No se eligió ningún archivo.",
-    leftOut: "{count} de {total} archivos no se analizaron.",
-    saidPositive: "{name}: positivo, {score}",
-    saidNegative: "{name}: negativo, {score}",
-    saidRejected: "{name}: sin clasificar",
-    csvHead: ["archivo", "estado", "clase", "probabilidad", "positivo", "punto de operación", "umbral", "filtro", "motivo", "modelo", "SHA-256"],
-    reasons: {
-      not_found: "No existe tal archivo.",
-      unreadable: "El archivo no se puede leer.",
-      empty: "El archivo está vacío.",
-      unknown_format: "No es DICOM ni una imagen de un tipo conocido.",
-      truncated: "El archivo está cortado: termina antes de tiempo. ¿Se copió entero?",
-      malformed: "El archivo está dañado o sus partes se contradicen.",
-      no_pixel_data: "Este objeto DICOM no contiene ninguna imagen.",
-      dicomdir: "Es un índice de otros archivos (DICOMDIR), no una imagen.",
-      unsupported: "Válido, pero de un tipo que aquí no se representa.",
-      no_decoder: "Esta instalación no puede decodificar su compresión.",
-      decode_failed: "La imagen comprimida está dañada.",
-      decode_timeout: "La decodificación tardó más de lo permitido.",
-      decoder_crashed: "El decodificador falló con este archivo.",
-      too_large: "La imagen es mayor de lo que se acepta.",
-      dimensions_disagree: "La imagen comprimida tiene otro tamaño que el que dice el archivo.",
-      multi_frame: "El archivo contiene varias imágenes; se necesita una.",
-      for_processing: "Datos brutos del detector; se necesita la imagen para presentación.",
-      gate_modality: "Otra modalidad que aquella para la que se hizo el modelo.",
-      gate_view: "No es una proyección frontal.",
-      gate_body_part: "No es un tórax, según el archivo.",
-      gate_species: "Un animal, según el archivo.",
-      gate_out_of_distribution: "No se parece a las imágenes con que se entrenó el modelo.",
-      gate_polarity: "Claros y oscuros parecen invertidos, o no es una radiografía frontal de tórax.",
-      gate_orientation: "La imagen parece estar cabeza abajo.",
-      internal: "Un fallo interno. Comuníquelo, por favor, sin datos del paciente.",
-      no_image_classified: "No se clasificó ninguna imagen frontal del estudio.",
-      age: "No consta la edad del paciente, o no está entre las edades con que se entrenó el modelo.",
-      no_tags: "Un archivo sin etiquetas DICOM.",
-      gate_off: "No se comprobó nada: el filtro está desconectado.",
-    },
-    warnings: {
-      age_unreadable: "La edad del paciente no se puede leer.",
-      alpha_dropped: "Se descartó la transparencia.",
-      colour_converted: "Una imagen en color se convirtió a gris.",
-      constant_image: "Todos los píxeles tienen el mismo valor.",
-      excess_pixel_data: "El archivo contiene más datos de píxel de los que dice.",
-      exif_orientation_ignored: "No se tuvo en cuenta la orientación de la cámara, como en el entrenamiento.",
-      exif_orientation_applied: "Se aplicó la orientación de la cámara.",
-      float_fallback: "El modelo rápido no superó su autocomprobación en este ordenador: decidió el exacto, más lento.",
-      illegal_window: "Sin ventana válida: se muestra de su valor más oscuro al más claro.",
-      invalid_uid: "Un identificador del archivo no es válido y se omitió.",
-      lut_depth: "Una tabla de consulta no corresponde a su descripción.",
-      modality_lut: "Se aplicó una tabla de consulta del equipo.",
-      no_preamble: "El archivo DICOM no tiene preámbulo.",
-      overlay_ignored: "Las superposiciones no se dibujan.",
-      pixel_aspect_ratio: "Los píxeles no son cuadrados; no se corrigió.",
-      preamble_executable: "El preámbulo del archivo parece un programa. Avise a su departamento de informática.",
-      preamble_tiff: "El archivo es también un archivo TIFF.",
-      several_windows: "De varias ventanas se usó la primera.",
-      transfer_syntax_guessed: "El archivo no dice cómo está codificado; se dedujo de los datos.",
-      unreadable_attribute: "Un atributo no se pudo leer y no se usó.",
-      voi_function: "Una función de ventana desconocida; se usó una lineal.",
-    },
-    labels: {
-      NORMAL: "normal", PNEUMONIA: "neumonía", BACTERIAL: "neumonía bacteriana", VIRAL: "neumonía vírica",
-      HEALTHY: "sano", "COVID-19": "COVID-19",
-    },
-  },
-};
+import { EN } from "./en.js";
+import { ES } from "./es.js";
+import { milliseconds, percentages, scoreAndThreshold, share } from "./figures.js";
+import { REPORT } from "./report-words.js"; // made by the server from cxr_edge/report/languages
 
+const OWN = { en: EN, es: ES };
 let language = "en";
 
 /** The language in use. */
@@ -254,26 +13,45 @@ export const current = () => language;
 
 /** Use a language from now on. */
 export function speak(chosen) {
-  language = chosen in MESSAGES ? chosen : "en";
+  language = chosen in OWN ? chosen : "en";
 }
 
-/** The words under a key, with {names} filled in. */
+/** The words under a key, the page's own first, with {names} filled in. */
 export function words(key, values = {}) {
-  return fill(MESSAGES[language][key], values);
+  const text = OWN[language][key] ?? REPORT[language][key];
+  return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 
-/** A reason's words; the server's own where this page knows none. */
-export const reason = (code, fallback) => MESSAGES[language].reasons[code] ?? fallback;
+/** The words of a code: why an image was rejected, what the gate found, a warning, a refusal of the server. */
+export const code = (name, otherwise) => OWN[language].codes[name] ?? REPORT[language][`note.${name}`] ?? otherwise;
 
-/** A remark's words; the server's own where this page knows none. */
-export const warning = (code, fallback) => MESSAGES[language].warnings[code] ?? fallback;
+/** A label as within a sentence; itself where there is no word for it. */
+export const label = (name) => REPORT[language][`label.${name}`] ?? name;
 
-/** A label in words. */
-export const label = (name) => MESSAGES[language].labels[name] ?? name;
+/** The name of an operating point. */
+export const point = (name) => REPORT[language][`point.${name}`] ?? name;
 
-/** A share as a percentage, one decimal, in the language's way. */
-export function percent(share) {
-  return new Intl.NumberFormat(language, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 }).format(share);
+/** A text as at the beginning of a line. */
+export const heading = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+
+/** What a CSV file needs to be read in this language. */
+export const csvForm = () => ({ separator: mark() === "," ? ";" : ",", mark: mark() });
+
+const mark = () => REPORT[language].decimal_mark;
+
+/** Score and threshold of a row, as texts. */
+export const scores = (row) => scoreAndThreshold(row.score, row.operating_point.threshold, mark());
+
+/** A probability. */
+export const probability = (value) => share(value, mark());
+
+/** A figure with its interval; no line ends before a percent sign. */
+export const interval = (figure) => words("operating_point.interval", percentages(figure, mark())).replaceAll(" %", "\u00a0%");
+
+/** What ran, and how long each stage took. */
+export const stages = (row) => words("technical.stages", { provider: row.execution_provider, ...milliseconds(row.latency_ms, mark()) });
+
+/** A moment, to the minute. */
+export function moment(date) {
+  return new Intl.DateTimeFormat(language === "en" ? "en-GB" : language, { dateStyle: "medium", timeStyle: "short" }).format(date);
 }
-
-const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));

@@ -1,32 +1,38 @@
 // What the server keeps of one result for a while: radiograph, heat map, report.
 
 import * as api from "./api.js";
-import { current, words } from "./messages.js";
-import { make } from "./view.js";
+import { current, label, words } from "./messages.js";
+import { make } from "./verdict.js";
+
+const OPACITY = "60"; // percent, as `classify --heatmap` and the report have it
 
 /** Fill the place of an item's pictures; `isWanted` tells whether they are still to be seen once they are here. */
-export async function showPictures(item, place, isWanted, trouble) {
-  const { radiograph: gray, heatmap } = item.row;
-  item.pictures ??= Promise.all([api.kept(gray), heatmap && api.kept(heatmap)]).then((blobs) => blobs.map((blob) => blob && URL.createObjectURL(blob)));
-  let radiograph, heat;
+export async function showPictures({ item, contract, place, isWanted, trouble }) {
+  const { radiograph, heatmap } = item.row;
+  item.pictures ??= Promise.all([api.kept(radiograph), heatmap && api.kept(heatmap)]).then((blobs) => blobs.map(addressOf));
+  let gray, heat;
   try {
-    [radiograph, heat] = await item.pictures;
+    [gray, heat] = await item.pictures;
   } catch (error) {
     item.pictures = null; // to be asked for again
     return trouble(error);
   }
-  if (!isWanted()) return;
-  if (!radiograph) return place.replaceChildren(make("p", { class: "faint" }, words("noPicture")));
-  const picture = make("div", { class: "picture" }, make("img", { src: radiograph, alt: words("radiographOf", { name: item.name }) }));
-  place.replaceChildren(picture);
-  if (heat) {
-    const overlay = make("img", { src: heat, alt: "", class: "heat" });
-    picture.append(overlay);
-    place.append(...slider(overlay));
-  } else {
-    place.append(make("p", { class: "faint" }, words("noHeatMap")));
-  }
-  place.append(pdfButton(item, trouble));
+  if (!isWanted() || !place.isConnected) return;
+  if (!gray) return place.replaceChildren(make("p", { class: "faint" }, words("noPicture")));
+  const picture = make("div", { class: "picture" }, make("img", { src: gray, alt: words("radiographOf", { name: item.name }) }));
+  const below = heat ? heatMap(picture, heat, evidenceFor(item.row, contract)) : [make("p", { class: "faint" }, noHeatMap(contract))];
+  place.replaceChildren(picture, ...below, report(item, trouble));
+}
+
+const addressOf = (blob) => blob && URL.createObjectURL(blob);
+
+const noHeatMap = (contract) => words(contract?.outputs.activation_map ? "picture.not_squashed" : "picture.no_activation_map");
+
+/** The label whose evidence the heat map shows: the most probable positive one. */
+function evidenceFor(row, contract) {
+  const names = contract?.positive_labels ?? (row.positive ? [row.label] : []);
+  const [name] = [...names].sort((one, other) => row.probabilities[other] - row.probabilities[one]);
+  return name ? label(name) : "…";
 }
 
 /** Let go of an item's pictures. */
@@ -42,22 +48,28 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-function slider(overlay) {
-  const input = make("input", { id: "heat", type: "range", min: "0", max: "100", value: "60", "aria-describedby": "heat-help" });
-  const value = make("output", { for: "heat", class: "score" });
+/** Lay it over the picture; a slider sets its opacity, a legend shows its colours. */
+function heatMap(picture, address, evidence) {
+  const overlay = make("img", { src: address, alt: words("heatMapAlt", { label: evidence }), class: "heat" });
+  const colours = make("img", { src: "/assets/legend.png", alt: "" });
+  const input = make("input", { id: "heat", type: "range", min: "0", max: "100", value: OPACITY, "aria-describedby": "heat-help" });
+  const value = make("output", { for: "heat" });
   const show = () => {
-    overlay.style.opacity = String(input.value / 100);
+    overlay.style.opacity = colours.style.opacity = String(input.value / 100);
     value.textContent = `${input.value} %`;
   };
   input.addEventListener("input", show);
   show();
+  picture.append(overlay);
+  const ends = [make("span", {}, words("picture.less")), make("span", { class: "colours" }, colours), make("span", {}, words("picture.more"))];
   return [
+    make("p", { class: "legend" }, make("span", { class: "what" }, words("picture.heat_map", { label: evidence })), ...ends),
     make("div", { class: "slider" }, make("label", { for: "heat" }, words("heatMap")), input, value),
     make("p", { class: "faint", id: "heat-help" }, words("heatMapHelp")),
   ];
 }
 
-function pdfButton(item, trouble) {
+function report(item, trouble) {
   const box = make("input", { id: "identifiers", type: "checkbox" });
   const button = make("button", { type: "button", class: "button", id: "pdf" }, words("pdf"));
   button.addEventListener("click", async () => {
@@ -69,5 +81,6 @@ function pdfButton(item, trouble) {
       trouble(error);
     }
   });
-  return make("div", {}, make("p", { class: "check" }, box, make("label", { for: "identifiers" }, words("identifiers"))), button);
+  const check = make("span", { class: "check" }, box, make("label", { for: "identifiers" }, words("identifiersToo")));
+  return make("div", { class: "report" }, button, check);
 }

@@ -1,149 +1,92 @@
-// One result as elements of the page. Text is only ever set as text, never as markup.
+// Everything about one result as elements of the page; its pictures are filled in by pictures.js.
 
-import { label, percent, reason, warning, words } from "./messages.js";
+import { code, heading, label, moment, probability, stages, words } from "./messages.js";
+import { facts, make, measured, verdict } from "./verdict.js";
 
-/** An element with attributes, classes and children; children are elements or text. */
-export function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") element.className = value;
-    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null));
-  return element;
-}
-
-/** `positive`, `negative` or `rejected`. */
-export const kind = (row) => (row.status === "rejected" ? "rejected" : row.positive ? "positive" : "negative");
-
-/** One line of the list. */
-export function listItem(item, isCurrent, choose) {
-  const { row } = item;
-  const said = row.status === "rejected" ? reason(row.reason.code, row.reason.message) : label(row.label);
-  const button = make(
-    "button",
-    { type: "button", class: kind(row), "aria-current": isCurrent ? "true" : null },
-    make("span", { class: "name" }, item.name),
-    make("span", {}, row.status === "rejected" ? `${words("rejected")}. ${said}` : `${words(kind(row))}: ${said}`),
-    make("span", { class: "score" }, row.status === "rejected" ? "" : percent(row.probability)),
-  );
-  button.addEventListener("click", choose);
-  return make("li", {}, button);
-}
-
-/** Everything about one result. `pictures` is filled in by the caller. */
+/** The elements of one result. */
 export function detail(item, contract) {
   const { row } = item;
-  if (row.status === "rejected") return [heading(item), rejected(row)];
+  if (row.status === "rejected") return [head(item), rejected(row), technical(details(row))];
   return [
-    heading(item),
+    head(item),
     make(
       "div",
       { class: "sight" },
+      verdict(row, contract),
       make("div", { class: "pictures" }),
-      make("div", {}, verdict(row), scale(row), ...severalClasses(row, contract), ...gate(row), ...remarks(row)),
+      make("div", { class: "facts" }, ...labels(row, contract), ...gate(row), ...warnings(row), ...measured(row)),
     ),
-    technical(row),
+    technical([...howMade(row), ...details(row), ...pointOf(row, contract)]),
   ];
 }
 
-function heading(item) {
-  return make("h2", { id: "detail-title" }, item.name);
+function head({ name, at, row }) {
+  const model = row.model ? ` · ${row.model.name} ${row.model.version} · SHA-256 ${row.model.sha256.slice(0, 12)}…` : "";
+  return make(
+    "header",
+    {},
+    make("h2", { id: "detail-title" }, name),
+    make("p", { class: "faint" }, words("analysed", { moment: moment(at) }) + model),
+  );
 }
 
 function rejected(row) {
-  return make(
-    "div",
-    { class: "verdict rejected" },
-    make("p", { class: "class" }, words("rejected")),
-    make("p", {}, reason(row.reason.code, row.reason.message)),
-    make("p", { class: "faint", lang: "en" }, `${row.reason.code}: ${row.reason.message}`),
-  );
+  const { code: name, message } = row.reason;
+  return make("div", { class: "verdict rejected" }, make("p", { class: "class" }, words("rejected")), make("p", {}, code(name, message)));
 }
 
-function verdict(row) {
-  const point = row.operating_point;
-  return make(
-    "div",
-    { class: `verdict ${kind(row)}` },
-    make("p", { class: "class" }, words(row.positive ? "positiveFor" : "negativeFor", { label: label(row.label) })),
-    make("p", {}, words("thresholdIs", { threshold: percent(point.threshold), name: point.name })),
-    make(
-      "p",
-      { class: "faint" },
-      words("asMeasured", { sensitivity: interval(point.sensitivity), specificity: interval(point.specificity) }),
-    ),
-  );
-}
-
-const interval = (figure) => `${percent(figure.estimate)} [${percent(figure.low)}, ${percent(figure.high)}]`;
-
-function scale(row) {
-  const point = row.operating_point;
-  const bar = make("div", { class: `scale ${kind(row)}`, "aria-hidden": "true" });
-  const fill = make("div", { class: "fill" });
-  fill.style.width = `${row.probability * 100}%`;
-  bar.append(make("div", { class: "track" }, fill));
-  bar.append(placed("value", row.probability, percent(row.probability)));
-  bar.append(placed("point", point.threshold, ""));
-  bar.append(placed("words", point.threshold, words("threshold", { name: point.name })));
-  const spoken = make("p", {}, `${words("probability")}: `, make("strong", { class: "score" }, percent(row.probability)));
-  return make("div", {}, spoken, bar);
-}
-
-function placed(name, share, text) {
-  const side = share > 0.7 ? "left" : share > 0.3 ? "middle" : "";
-  const element = make("span", { class: text ? `${name} ${side}` : name }, text);
-  element.style.left = `${Math.min(Math.max(share, 0), 1) * 100}%`;
-  return element;
-}
-
-function severalClasses(row, contract) {
+/** For more than two labels: the probability of each, at its place on the scale. */
+function labels(row, contract) {
   const names = contract?.labels ?? Object.keys(row.probabilities);
   if (names.length < 3) return [];
-  const items = names.map((name, place) =>
+  const stations = names.map((name, place) =>
     make(
       "li",
       { class: name === row.label ? "given" : "", "aria-current": name === row.label ? "true" : null },
       make("span", { class: "number" }, String(place)),
-      label(name),
-      make("span", { class: "score number" }, percent(row.probabilities[name])),
+      heading(label(name)),
+      make("span", { class: "number" }, probability(row.probabilities[name])),
     ),
   );
-  return [make("h3", {}, `${words("scaleTitle")} 0–${names.length - 1}`), make("ol", { class: "classes" }, ...items)];
+  return [make("h3", {}, words("labels", { last: names.length - 1 })), make("ol", { class: "classes" }, ...stations)];
 }
 
-function gate(row) {
-  const { status, reasons } = row.gate;
-  const title = make("h3", {}, words("gateTitle"));
-  const told = reasons.filter(({ code }) => code !== "no_tags");
-  if (status === "ok") return [title, make("p", {}, words("gateOk"))];
-  const first = status === "unknown" && reasons.every(({ code }) => code !== "gate_off") ? [make("p", {}, words("gateUnknown"))] : [];
-  return [title, ...first, ...notes(told, reason)];
+function gate({ gate: { status, reasons } }) {
+  const said = make("p", { class: status === "refused" ? "no" : "" }, words(`gate.${status}`));
+  return [make("h3", {}, words("gate")), said, ...notes(reasons)];
 }
 
-function remarks(row) {
-  return row.warnings.length ? [make("h3", {}, words("warningsTitle")), ...notes(row.warnings, warning)] : [];
-}
+const warnings = (row) => (row.warnings.length ? [make("h3", {}, words("warnings")), ...notes(row.warnings)] : []);
 
-function notes(list, translate) {
+function notes(list) {
   if (!list.length) return [];
-  const items = list.map(({ code, message }) =>
-    make("li", {}, translate(code, message), make("span", { class: "faint", lang: "en" }, message)),
-  );
-  return [make("ul", { class: "notes" }, ...items)];
+  return [make("ul", { class: "notes" }, ...list.map(({ code: name, message }) => make("li", {}, code(name, message))))];
 }
 
-function technical(row) {
-  const spent = Object.fromEntries(Object.entries(row.latency_ms).map(([name, ms]) => [name, ms === null ? "–" : Math.round(ms)]));
-  const rows = [
-    ["model", `${row.model.name} ${row.model.version}`],
-    ["digest", row.model.sha256],
-    ["content", row.source.content_sha256 ?? "–"],
-    ["provider", row.execution_provider],
-    ["rendering", row.rendering],
-    ["latency", words("latencyIs", spent)],
+function technical(rows) {
+  return make("details", {}, make("summary", {}, words("technical")), facts(rows));
+}
+
+function howMade(row) {
+  return [
+    [words("technical.model"), words("technical.named", { model: `${row.model.name} ${row.model.version}`, label: row.label })],
+    [words("technical.model_sha256"), row.model.sha256],
+    [words("technical.content_sha256"), row.source.content_sha256 ?? words("technical.unknown")],
+    [words("technical.rendering"), row.rendering],
+    [words("technical.execution_provider"), stages(row)],
   ];
-  const list = make("dl", {}, ...rows.flatMap(([name, value]) => [make("dt", {}, words(name)), make("dd", {}, value)]));
-  return make("details", {}, make("summary", {}, words("detailsTitle")), list);
+}
+
+/** What the plain words leave out: codes, tags and figures. */
+function details(row) {
+  const all = row.status === "rejected" ? [row.reason] : [...row.gate.reasons, ...row.warnings];
+  if (!all.length) return [];
+  return [[words("technical.details"), make("span", { lang: "en" }, ...all.map((note) => make("span", { class: "line" }, `${note.code}: ${note.message}`)))]];
+}
+
+/** Where the operating point's figures come from; of a site's own one the contract knows nothing. */
+function pointOf(row, contract) {
+  const found = contract?.operating_points.find(({ name }) => name === row.operating_point.name);
+  if (!found) return [];
+  return ["data", "how_chosen"].map((key) => [words(`operating_point.${key}`), words("operating_point.original", { text: found[key] })]);
 }

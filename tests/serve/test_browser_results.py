@@ -1,0 +1,183 @@
+"""How far the page lets a result be relied on, and what it says of it on screen and on paper. Answers are made up."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contracts import POINT, make_prediction
+from serving import Server
+
+from cxr_edge.report.words import Language, words_of
+from cxr_edge.results import to_row
+from cxr_edge.types import Gate, GateStatus, Interval, Note, Prediction
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright, of the test extra")
+SECONDS = 30_000.0  # in milliseconds, as Playwright wants them
+ABSENT = Note("gate_view", "(0018,5101) View Position is absent or empty; need AP or PA")
+NEGATIVE = make_prediction(
+    label="NORMAL", positive=False, score=0.49998, probabilities={"NORMAL": 0.50002, "PNEUMONIA": 0.49998}
+)
+GRAY = "rgb(90, 102, 115)"
+AXE = "axe_playwright_python.sync_playwright"
+Show = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def address(tiny: Path) -> Iterator[str]:
+    """Where a server with the tiny network listens."""
+    with Server(tiny) as server:
+        yield server.url
+
+
+@pytest.fixture
+def show(chromium: Any, address: str) -> Iterator[Show]:
+    """Opens the page, and lets it show these predictions."""
+    contexts = []
+
+    def show_all(*predictions: Prediction, **options: Any) -> Any:
+        contexts.append(chromium.new_context(**{"locale": "en-GB", "color_scheme": "light", **options}))
+        page = contexts[-1].new_page()
+        page.goto(address)
+        answers = iter(predictions)
+        page.route("**/predict*", lambda route: route.fulfill(status=200, body=json.dumps(to_row(next(answers)))))
+        for number in range(len(predictions)):
+            page.set_input_files("#files", {"name": f"{number}.png", "mimeType": "image/png", "buffer": b"made up"})
+            playwright.expect(page.locator("#list li")).to_have_count(number + 1, timeout=SECONDS)
+        return page
+
+    yield show_all
+    for context in contexts:
+        context.close()
+
+
+def gated(status: GateStatus) -> Prediction:
+    return make_prediction(gate=Gate(status, (ABSENT,)))
+
+
+@pytest.mark.parametrize(("language", "locale"), [("en", "en-GB"), ("es", "es-AR")])
+def test_a_refused_image_gives_no_firm_result(show: Show, language: Language, locale: str) -> None:
+    page, words = show(gated("refused"), locale=locale), words_of(language)
+    playwright.expect(page.locator(".banner")).to_have_text(words.say("result.refused"))
+    for place in (".verdict .class", ".scale .value"):
+        assert page.locator(place).evaluate("element => getComputedStyle(element).color") == GRAY
+    row = page.locator("#list button")
+    playwright.expect(row.locator(".badge")).to_be_visible()
+    assert row.evaluate("element => getComputedStyle(element).borderInlineStartColor") == GRAY
+    playwright.expect(page.locator(".facts")).to_contain_text(words.say("gate.refused"))
+    playwright.expect(page.locator(".facts")).to_contain_text(words.note(ABSENT))
+
+
+@pytest.mark.parametrize(
+    ("status", "mark"),
+    [("warn", "Doubtful image"), ("unknown", "Not fully checked"), ("refused", "Outside intended use")],
+)
+def test_doubt_is_told_in_words(show: Show, status: GateStatus, mark: str) -> None:
+    page = show(make_prediction(), gated(status))
+    row, firm = page.locator("#list button", has_text="1.png"), page.locator("#list button", has_text="0.png")
+    playwright.expect(row).to_contain_text(mark)
+    assert firm.locator(".badge").count() == 0
+    playwright.expect(page.locator(".verdict .badge").last).to_have_text(mark)
+    playwright.expect(page.locator(".facts")).to_contain_text(words_of("en").say(f"gate.{status}"))
+    assert "is missing, or is not one" in page.inner_text(".facts"), "the tag is merely absent"
+    assert page.locator(".banner").count() == (status == "refused")
+
+
+def test_the_chosen_row_keeps_its_colour(show: Show) -> None:
+    page = show(make_prediction(), NEGATIVE)
+    edges = {
+        name: page.locator("#list button", has_text=f"{name}.png").evaluate(
+            "element => [element.ariaCurrent, getComputedStyle(element).borderInlineStartColor]"
+        )
+        for name in "01"
+    }
+    assert edges == {"0": [None, "rgb(157, 42, 32)"], "1": ["true", "rgb(29, 92, 99)"]}
+
+
+def test_a_negative_rules_nothing_out(show: Show) -> None:
+    page = show(NEGATIVE)
+    assert "Does not rule out disease; the model looks for no other finding." in page.inner_text(".verdict")
+    assert "Does not rule out" not in show(make_prediction()).inner_text(".verdict")
+
+
+@pytest.mark.parametrize(
+    ("locale", "score", "threshold", "share"),
+    [
+        ("en-GB", "0.49998", "0.50000", "> 99.9% (95% CI 90.0\u2013100.0%)"),
+        ("es-ES", "0,49998", "0,50000", "> 99,9 % (IC del 95 %: 90,0\u2013100,0 %)"),
+    ],
+)
+def test_score_and_threshold_never_look_equal(show: Show, locale: str, score: str, threshold: str, share: str) -> None:
+    point = replace(POINT, sensitivity=Interval(0.9999, 0.9, 1.0))
+    page = show(replace(NEGATIVE, operating_point=point), locale=locale)
+    assert page.inner_text(".scale .value") == score
+    assert threshold in page.inner_text(".scale .point")
+    assert f"{score} " in page.inner_text(".verdict")
+    assert page.inner_text("#list .score") == score
+    assert share in page.inner_text(".facts").replace("\xa0", " ")
+
+
+def test_the_figures_are_the_reports(show: Show) -> None:
+    """Page and PDF round alike."""
+    page, figures = show(), words_of("es").figures
+    values = [0.0, 1.0, 0.5, 0.49998, 0.5000001, 0.99998, 0.0002, 0.9995, 0.0716734454035759, 1e-13, 0.123456]
+    pairs = [[score, threshold] for score in values for threshold in (0.5, 0.0716734454035759, 0.99999)]
+    script = "pairs => import('/assets/figures.js').then(m => pairs.map(([a, b]) => m.scoreAndThreshold(a, b, ',')))"
+    expected = [list(figures.score_and_threshold(one, replace(POINT, threshold=other))) for one, other in pairs]
+    assert page.evaluate(script, pairs) == expected
+    script = "values => import('/assets/figures.js').then(m => values.map(v => m.percentages(v, ',')))"
+    intervals = [{"estimate": value, "low": 0.0, "high": value} for value in values]
+    assert page.evaluate(script, intervals) == [figures.percent(Interval(**interval)) for interval in intervals]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_print_keeps_the_statement(show: Show, tmp_path: Path, scheme: str) -> None:
+    page = show(gated("refused"), color_scheme=scheme)
+    page.pdf(path=tmp_path / "page.pdf", format="A4")
+    text = subprocess.run(
+        ["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, text=True, check=True
+    ).stdout
+    assert text.count("\f") == 1, "one page"
+    lines = " ".join(text.split())
+    for told in ("not a medical device", "do not rely on this", "test-model 1.0.0", "Analysed", "Pneumonia", "0.80"):
+        assert told in lines
+    for control in ("Choose files", "Export as CSV", "Clear list", "Español", "API description"):
+        assert control not in lines
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") in (
+        "rgb(255, 255, 255)",
+        "rgba(0, 0, 0, 0)",
+    )
+    assert page.locator(".statement").evaluate("element => getComputedStyle(element).color") == "rgb(27, 39, 51)"
+
+
+def test_the_verdict_stands_before_the_picture_on_narrow_windows(show: Show) -> None:
+    page = show(make_prediction(), viewport={"width": 360, "height": 740})
+    tops = page.evaluate(
+        "['.verdict', '.pictures', '.facts'].map(s => document.querySelector(s).getBoundingClientRect().top)"
+    )
+    assert tops == sorted(tops)
+    assert tops[0] < 740, "the first screen tells the result"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360, "nothing hangs over the side"
+
+
+def test_the_drop_zone_makes_room(show: Show) -> None:
+    page = show()
+    before = page.locator("#drop").bounding_box()["height"]
+    after = show(make_prediction()).locator("#drop").bounding_box()["height"]
+    assert after < before / 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("status", ["refused", "warn"])
+def test_everybody_can_read_the_doubt(show: Show, scheme: str, status: GateStatus) -> None:
+    axe = pytest.importorskip(AXE, reason="needs axe-core, of the test extra")
+    page = show(NEGATIVE, gated(status), color_scheme=scheme, bypass_csp=True)
+    page.click("#clear")
+    violations = axe.Axe().run(page).response["violations"]
+    page.keyboard.press("Escape")
+    violations += axe.Axe().run(page).response["violations"]
+    assert {v["id"] for v in violations if v["impact"] in ("serious", "critical")} == set()
