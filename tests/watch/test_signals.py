@@ -112,7 +112,8 @@ def test_only_in_the_main_thread() -> None:
 
 
 STARTING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where these tests run in the background, it is ignored
 class Slow:
     def find_spec(self, name, path=None, target=None):
         if name == "cxr_edge.cli.app":
