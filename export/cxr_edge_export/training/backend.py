@@ -46,6 +46,8 @@ def make_repeatable(seed: int) -> None:
             import torch
 
             torch.use_deterministic_algorithms(mode=True, warn_only=True)
+            # nothing reads such memory, and a step in seventeen went there
+            torch.utils.deterministic.fill_uninitialized_memory = False
         case _:
             pass  # XLA on CPUs is
 

@@ -1,6 +1,7 @@
 """A network while one stage trains it: its optimizer, a step, its averaged weights, and all of its state as arrays."""
 
 import contextlib
+import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,8 @@ class Trainee:
         targets = [self._targets(labels, width) for labels, width in zip(truth, self._widths, strict=True)]
         weighed = None if weights is None else [weights] * len(targets)
         logs = self._taught.train_on_batch(inputs, targets, sample_weight=weighed, return_dict=True)
+        # Keras on torch leaves a step's activations in a cycle (keras#23110): gigabytes, until Python looks for them
+        gc.collect(1)
         return float(logs["loss"])
 
     def predict(self, inputs: "NDArray[np.float32]") -> "NDArray[np.float64]":
