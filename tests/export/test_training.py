@@ -294,6 +294,25 @@ def test_weight_decay_is_the_recipes(tmp_path: Path, decay: float, expected: flo
     assert Trainee(recipe, tmp_path, 0, 4, seed, cached=False).optimizer.weight_decay == expected
 
 
+def test_the_history_has_the_mean_loss_of_each_epoch(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxr_edge_export.training.trainee import Trainee
+
+    seen, step = [], Trainee.step
+
+    def listening(trainee: Trainee, *given: Any) -> float:
+        seen.append(step(trainee, *given))
+        return seen[-1]
+
+    monkeypatch.setattr(Trainee, "step", listening)
+    watching = Watching()
+    train(request(recipe_file(tmp_path, training={"stages": SHORT}), data, tmp_path / "run"), watching)
+    assert len(set(seen)) == len(seen) > len(watching.rows)
+    epochs = np.reshape(seen, (len(watching.rows), -1))
+    assert [row.loss for row in watching.rows] == pytest.approx(epochs.mean(axis=1))
+
+
 def test_a_training_that_diverges_says_so(tmp_path: Path, data: Path) -> None:
     plan = {"optimizer": "sgd", "stages": [{"epochs": 4, "batch": 8, "learning_rate": 1e30}]}
     with pytest.raises(TrainingDiverged, match="epoch 1 of 4: the loss is no number"):

@@ -52,7 +52,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One epoch: `loss` of the training images, with augmentation; everything else of the validation images.
+    """One epoch: `loss`, the mean over its steps, with augmentation; everything else of the validation images.
 
     `auc` is None where the recipe's positive labels leave no two sides among them.
     """

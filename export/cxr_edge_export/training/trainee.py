@@ -48,14 +48,10 @@ class Trainee:
         self.optimizer = self._taught.optimizer  # Keras wraps it where float16 needs its loss scaled
         self.optimizer.build(self._taught.trainable_variables)
 
-    def begin_epoch(self) -> None:
-        """Forget the losses of the epoch before."""
-        self._taught.reset_metrics()
-
     def step(
         self, inputs: "NDArray[np.float32]", truth: "Sequence[NDArray[np.int64]]", weights: "NDArray[np.float32] | None"
     ) -> float:
-        """One step of the optimizer; the mean loss of this epoch so far.
+        """One step of the optimizer; its loss.
 
         Args:
             inputs: (n, rows, columns, channels), normalized; feature maps where the backbone is cached.

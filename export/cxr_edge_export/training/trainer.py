@@ -218,16 +218,16 @@ def _epoch(training: Training, course: _Course, state: State) -> Row:
     order = data.epoch_order(loaded.training, plan.balance, training.seed, total)
     rate, steps = trainee.learning_rate(), data.steps(order.size, stage.batch)
     weigh = data.class_weights(loaded.training.labels) if plan.balance == "class-weights" else None
-    trainee.begin_epoch()
-    loss = math.nan
+    losses: list[float] = []
     label = f"stage {state.stage + 1} of {len(plan.stages)}, epoch {state.epoch + 1} of {stage.epochs}"
     for number, (indices, inputs) in enumerate(_ahead(training, loaded, order, stage.batch, total), 1):
         images = loaded.training
         truth = [images.labels[indices], *([] if images.finer is None else [images.finer[indices]])]
-        loss = trainee.step(inputs, truth, None if weigh is None else weigh[truth[0]])
+        losses.append(trainee.step(inputs, truth, None if weigh is None else weigh[truth[0]]))
         training.told.progress(label, number, steps)
     with trainee.averaged():
         found = set_figures(_predicted(course), loaded.validation.labels, training.recipe)
+    loss = sum(losses) / len(losses)
     if not math.isfinite(loss + found["cross_entropy"]):
         message = f"the training diverged in {label}: the loss is no number any more; a lower learning_rate may help"
         raise TrainingDiverged(message)
