@@ -41,11 +41,12 @@ FLOAT = Quantization(
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Keras and the exported file on one set: probabilities float32 [N, labels], truth int64 [N]."""
+    """Keras and the exported file on one set: probabilities float32 [N, labels], truth and patients int64 [N]."""
 
     reference: "NDArray[np.float32]"
     exported: "NDArray[np.float32]"
     truth: "NDArray[np.int64]"
+    patients: "NDArray[np.int64]"
 
 
 def run(engine: Engine, tensors: "Mapping[str, NDArray[Any]]") -> "NDArray[np.float32]":
@@ -118,7 +119,8 @@ def _measure(
     def part(images: tuple[dataset.LabelledImage, ...]) -> Measured:
         rows = [order[image.path] for image in images]
         truth = np.array([image.label for image in images], np.int64)
-        return Measured(reference=before[rows], exported=after[rows], truth=truth)
+        patients = dataset.patient_groups(images)
+        return Measured(reference=before[rows], exported=after[rows], truth=truth, patients=patients)
 
     return part(sets.validation), part(sets.agreement)
 
@@ -142,9 +144,12 @@ def _prove(
         parity.compare(
             (name, dataset.set_sha256(images)),
             part.truth,
-            parity.scores(part.reference, recipe.labels, recipe.positive_labels),
-            parity.scores(part.exported, recipe.labels, recipe.positive_labels),
+            (
+                parity.scores(part.reference, recipe.labels, recipe.positive_labels),
+                parity.scores(part.exported, recipe.labels, recipe.positive_labels),
+            ),
             rules,
+            part.patients,
         )
         for name, images, part in zip(names, (sets.validation, sets.agreement), measured, strict=True)
     )

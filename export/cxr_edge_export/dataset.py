@@ -135,6 +135,11 @@ def set_sha256(images: Iterable[LabelledImage]) -> str:
     return labelled.set_sha256(image.sha256 for image in images)
 
 
+def patient_groups(images: Sequence[LabelledImage]) -> "NDArray[np.int64]":
+    """int64 [N] in 0..G-1, the same number for images of the same patient: what intervals are drawn by."""
+    return np.unique([image.patient for image in images], return_inverse=True)[1].astype(np.int64)
+
+
 def tensors(
     images: Sequence[LabelledImage], rendering: Rendering, member: Member, batch: int = 16
 ) -> "Iterator[NDArray[Any]]":

@@ -36,17 +36,22 @@ def scores(probabilities: "NDArray[np.float32]", labels: Sequence[str], positive
 
 
 def compare(
-    data: tuple[str, str], truth: "NDArray[np.int64]", reference: Scores, exported: Scores, rules: "Rules"
+    data: tuple[str, str],
+    truth: "NDArray[np.int64]",
+    scored: tuple[Scores, Scores],
+    rules: "Rules",
+    patients: "NDArray[np.int64] | None" = None,
 ) -> Comparison:
     """The comparison on one set.
 
     Args:
         data: description and SHA-256 of the set.
         truth: int64 [N], the index of each image's label.
-        reference: of the Keras original.
-        exported: of the file, on the same images.
+        scored: of the Keras original; of the file, on the same images.
         rules: what a decision is.
+        patients: int64 [N], `patient_groups`: intervals draw patients, not images; None: every image is another one's.
     """
+    reference, exported = scored
     delta = np.abs(exported.positive - reference.positive)
     before, after = rules.decisions(reference), rules.decisions(exported)
     flips = tuple(
@@ -69,8 +74,8 @@ def compare(
         abs_delta_max=float(delta.max()),
         agreement=float((before[default] == after[default]).mean()),
         flips=flips,
-        auc_reference=auc_interval(positive, reference.positive),
-        auc_exported=auc_interval(positive, exported.positive),
+        auc_reference=auc_interval(positive, reference.positive, patients),
+        auc_exported=auc_interval(positive, exported.positive, patients),
         accuracy_reference=rules.accuracy(truth, reference),
         accuracy_exported=rules.accuracy(truth, exported),
     )

@@ -36,7 +36,7 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         images: what was changed, or which part this is.
         positives, negatives: how many.
-        auc: with 95 % bootstrap interval; None where one side is absent.
+        auc: with 95 % bootstrap interval, by patient; None where one side is absent.
         sensitivity, specificity: at the operating point, with 95 % Wilson intervals.
         same_decision: share of images decided as the unchanged image is.
     """
@@ -121,6 +121,7 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     parts = _rows_of(found, [look(pixels) for pixels in gray], _positive(contract)[truth])
     everything, all_truth = np.concatenate(list(found.values())), np.tile(truth, len(found))
     scores, positive = everything[:, _positive(contract)].sum(axis=1), _positive(contract)[all_truth]
+    patients = dataset.patient_groups(images)
     return Shifts(
         model_sha256=sha256,
         operating_point=point.name,
@@ -128,8 +129,8 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
         data=f"{len(images)} images of {request.images.stem}",
         data_sha256=dataset.set_sha256(images),
         rows=tuple(
-            _row(name, positive[part], scores[part], scores[part % len(images)], point.threshold)
-            for name, part in parts.items()
+            _row(name, _Part(positive[part], scores[part], patients[origin]), scores[origin], point.threshold)
+            for name, part, origin in ((name, part, part % len(images)) for name, part in parts.items())
         ),
         choice=choose(everything, all_truth, _positive(contract), parts, contract.outputs.temperature),
     )
@@ -196,20 +197,26 @@ def _images(request: ShiftRequest, contract: "Contract") -> tuple[LabelledImage,
     return dataset.read_images(request.images, contract.labels, classes=classes, root=request.data)
 
 
-def _row(
-    name: str,
-    positive: "NDArray[np.bool_]",
-    scores: "NDArray[np.float64]",
-    plain: "NDArray[np.float64]",
-    threshold: float,
-) -> Shift:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Images of one row: truth, scores, and whose they are."""
+
+    positive: "NDArray[np.bool_]"
+    scores: "NDArray[np.float64]"
+    patients: "NDArray[np.int64]"
+
+
+def _row(name: str, part: _Part, plain: "NDArray[np.float64]", threshold: float) -> Shift:
+    """The figures of a part; `plain`: scores of the same images unchanged."""
+    positive, scores = part.positive, part.scores
     counts = metrics.count_at(threshold, positive, scores)
     positives, negatives = int(positive.sum()), int((~positive).sum())
+    groups = np.unique(part.patients, return_inverse=True)[1]
     return Shift(
         images=name,
         positives=positives,
         negatives=negatives,
-        auc=metrics.auc_interval(positive, scores),
+        auc=metrics.auc_interval(positive, scores, groups),
         sensitivity=metrics.share(counts.true_positive, positives),
         specificity=metrics.share(counts.true_negative, negatives),
         same_decision=float(((scores >= threshold) == (plain >= threshold)).mean()),

@@ -1,6 +1,7 @@
 """Figures of the certificate, against values worked out by hand or by brute force."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,10 +11,29 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 
 from cxr_edge.contract import Flips, Limits
 from cxr_edge.errors import LimitBroken, UsageError
+from cxr_edge.metrics import auc_interval
 from cxr_edge.types import Interval, OperatingPoint
 from cxr_edge_export.operating_points import choose
 from cxr_edge_export.parity import Rules, Scores, check_limits, compare, scores
 from cxr_edge_export.recipe import OperatingPointRule
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RULES = Rules(
+    points=(
+        OperatingPoint(
+            name="standard",
+            threshold=0.5,
+            sensitivity=Interval(1, 1, 1),
+            specificity=Interval(1, 1, 1),
+            data="x",
+            how_chosen="fixed",
+        ),
+    ),
+    default="standard",
+    positive_columns=(1,),
+)
 
 
 def scored(values: list[float]) -> Scores:
@@ -22,17 +42,8 @@ def scored(values: list[float]) -> Scores:
 
 
 def test_compare_counts_flips_by_direction() -> None:
-    point = OperatingPoint(
-        name="standard",
-        threshold=0.5,
-        sensitivity=Interval(1, 1, 1),
-        specificity=Interval(1, 1, 1),
-        data="x",
-        how_chosen="fixed",
-    )
-    rules = Rules(points=(point,), default="standard", positive_columns=(1,))
     before, after = scored([0.1, 0.6, 0.4, 0.5, 0.9]), scored([0.1, 0.4, 0.5, 0.5, 0.8])
-    found = compare(("x", "ab" * 32), np.array([0, 1, 0, 1, 1]), before, after, rules)
+    found = compare(("x", "ab" * 32), np.array([0, 1, 0, 1, 1]), (before, after), RULES)
     assert found.flips == (Flips(operating_point="standard", positive_to_negative=1, negative_to_positive=1),)
     assert found.agreement == pytest.approx(0.6)
     assert found.abs_delta_max == pytest.approx(0.2)
@@ -41,6 +52,23 @@ def test_compare_counts_flips_by_direction() -> None:
     assert found.auc_reference.estimate == 1.0
     assert found.auc_exported.estimate == pytest.approx(4.5 / 6)
     assert found.accuracy_reference == 0.8
+
+
+def test_intervals_draw_patients() -> None:
+    rng = np.random.Generator(np.random.PCG64(1))
+    truth = np.arange(80) // 4 % 2
+    given = scored((truth * 0.3 + np.repeat(rng.uniform(0, 0.6, 20), 4)).tolist())
+    patients = np.arange(80) // 4
+    before, after = (interval(truth, given, groups) for groups in (None, patients))
+    assert before.estimate == after.estimate
+    assert after == auc_interval(truth == 1, given.positive, patients)
+    assert after.high - after.low > 1.3 * (before.high - before.low)
+
+
+def interval(truth: "NDArray[np.int64]", given: Scores, groups: "NDArray[np.int64] | None") -> Interval:
+    found = compare(("x", "ab" * 32), truth, (given, given), RULES, groups)
+    assert found.auc_exported is not None
+    return found.auc_exported
 
 
 def test_limits_hold() -> None:
@@ -106,8 +134,7 @@ def test_p99_is_the_99th_percentile() -> None:
     part = compare(
         ("these", "ab" * 32),
         np.arange(1000) % 2,
-        scores(before, ("A", "B"), ("B",)),
-        scores(after, ("A", "B"), ("B",)),
+        (scores(before, ("A", "B"), ("B",)), scores(after, ("A", "B"), ("B",))),
         rules,
     )
     assert part.abs_delta_p99 == pytest.approx(0.099, abs=1e-4)

@@ -52,6 +52,18 @@ def test_a_change_gives_an_image_and_repeats_itself(name: str) -> None:
     assert same == (name == UNCHANGED)
 
 
+def test_intervals_draw_patients(
+    found: Shifts, converted: Path, workbench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cxr_edge_export import dataset
+
+    monkeypatch.setattr(dataset, "patient_groups", lambda images: np.arange(len(images)) // 4)
+    together = measure_shifts(request(converted, workbench.validation))
+    pairs = [(one.auc, other.auc) for one, other in zip(found.rows, together.rows, strict=True)]
+    assert all(one and other and one.estimate == other.estimate for one, other in pairs)
+    assert any(one != other for one, other in pairs)
+
+
 def test_every_row_is_measured(found: Shifts, workbench: Any) -> None:
     rows = {row.images: row for row in found.rows}
     assert set(rows) >= set(CORRUPTIONS)
