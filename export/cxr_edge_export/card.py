@@ -40,7 +40,8 @@ def write_card(
 ) -> None:
     """Write the card of a file made by `convert`.
 
-    The recipe is taken from the model's folder, where it is the one that the contract names.
+    The recipe is taken from the model's folder, where it is the one that the contract names. How the network was
+    trained is told with `run` alone: only a run says that the recipe's training is the one that took place.
 
     Args:
         model: the file.
@@ -51,13 +52,16 @@ def write_card(
 
     Raises:
         ModelError: the file cannot be read or holds no contract.
-        UsageError: run or shifts are those of another model.
+        UsageError: run or shifts are those of another model, or the run had another training than the recipe.
         OutputError: the card exists or cannot be written.
     """
     file = read_model(model)
     contract = read_contract(load_onnx(file.content))
+    recipe = _recipe(model.parent / RECIPE, contract)
+    if run is not None:
+        _refuse_another_training(run, recipe)
     beside = Beside(
-        recipe=_recipe(model.parent / RECIPE, contract),
+        recipe=recipe,
         metrics=None if run is None else _metrics(run, contract),
         shifts=None if shifts is None else _shifts(shifts, file.sha256),
     )
@@ -83,6 +87,17 @@ def _metrics(run: Path, contract: Contract) -> Metrics:
         message = f"the network in {run} is not the one that this file was made from"
         raise UsageError(message)
     return found
+
+
+def _refuse_another_training(run: Path, recipe: RecipeFile | None) -> None:
+    if recipe is None:
+        message = f"how the network in {run} was trained is told by the model's recipe, which is not beside the model"
+        raise UsageError(message)
+    before, after = read_recipe(run / RECIPE).recipe, recipe.recipe
+    named = {"network": (before.network, after.network), "training": (before.training, after.training)}
+    if changed := [name for name, (trained, told) in named.items() if trained != told]:
+        message = f"the recipe beside the model tells another {', '.join(changed)} than the run in {run} had"
+        raise UsageError(message)
 
 
 def _shifts(path: Path, sha256: str) -> Shifts:
@@ -119,7 +134,7 @@ def card(contract: Contract, sha256: str, beside: Beside = Beside()) -> str:
 def _training(beside: Beside) -> Iterator[str]:
     plan = beside.recipe.recipe.training if beside.recipe is not None else None
     network = beside.recipe.recipe.network if beside.recipe is not None else None
-    if plan is None or network is None:
+    if plan is None or network is None or beside.metrics is None:
         return
     rows = [("Network", f"{network.backbone or 'plain'}, weights {network.weights}, output {network.output}")]
     rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
@@ -134,13 +149,12 @@ def _training(beside: Beside) -> Iterator[str]:
     shown = ("stages", "augmentation", "auxiliary", "early_stopping")
     settings = {k: v for k, v in _plain(plan).items() if k not in shown}
     rows += [("Settings", ", ".join(f"{name} {value}" for name, value in settings.items()))]
-    if beside.metrics is not None:
-        found = beside.metrics
-        rows += [
-            ("Trained by", f"{found.software}, seed {found.seed}, initial weights {found.weights}"),
-            ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
-            ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
-        ]
+    found = beside.metrics
+    rows += [
+        ("Trained by", f"{found.software}, seed {found.seed}, initial weights {found.weights}"),
+        ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
+        ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
+    ]
     yield from ["", "## Training", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
 

@@ -72,7 +72,7 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
         if _usable(images, chosen, len(recipe.labels)):
             words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")
             file = request.output / f"{len(folds) + 1:02}-{words}.txt"
-            inside = (image.path.resolve() for image, taken in zip(images, chosen, strict=True) if taken)
+            inside = (image.path.absolute() for image, taken in zip(images, chosen, strict=True) if taken)
             request.output.mkdir(parents=True, exist_ok=True)
             write_atomically(file, "".join(f"{path.as_posix()}\n" for path in inside).encode(), overwrite=False)
             folds.append(Fold(file, name, int(chosen.sum()), tuple(recipe.labels[label] for label in filled)))

@@ -97,11 +97,13 @@ def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _l
 
     package = type(model).__module__.split(".")[0]
     version = importlib.import_module(package).__version__
+    on = "tensorflow" if package == "tf_keras" else importlib.import_module("keras").backend.backend()
+    names = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
     return SourceModel(
         predict=predict,
         trace=trace,
         sha256=sha256,
-        framework=f"{package} {version} float32 on TensorFlow {tf.__version__}",
+        framework=f"{package} {version} float32 on {names.get(on, on)} {importlib.import_module(on).__version__}",
     )
 
 

@@ -17,6 +17,7 @@ from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
 from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.selection import read_selected
 from cxr_edge_export.shifted_choice import Choice, choose
 
 if TYPE_CHECKING:
@@ -193,8 +194,9 @@ def _images(request: ShiftRequest, contract: "Contract") -> tuple[LabelledImage,
     if recipe is not None and recipe.labels != contract.labels:
         message = f"the recipe {request.recipe} has the labels {recipe.labels}; the model has {contract.labels}"
         raise UsageError(message)
-    classes = () if recipe is None else recipe.classes
-    return dataset.read_images(request.images, contract.labels, classes=classes, root=request.data)
+    if recipe is not None:
+        return read_selected(recipe, request.images, request.data or request.images.parent)
+    return dataset.read_images(request.images, contract.labels, root=request.data)
 
 
 @dataclass(frozen=True, slots=True)

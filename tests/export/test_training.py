@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +136,25 @@ def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_happened(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_so_it_does_on_another_backend(backend: str) -> None:
+    pytest.importorskip(backend, reason=f"needs the Keras backend {backend}")
+    chosen = f"{Path(__file__).as_posix()}::{test_interrupted_anywhere_it_goes_on_as_if_nothing_had_happened.__name__}"
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout[-4000:]
+    assert "5 passed" in found.stdout
+
+
+@pytest.mark.slow
 def test_killed_at_random_it_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
 ) -> None:
     recipe, run = recipe_file(tmp_path), tmp_path / "run"
     command = [sys.executable, "-m", "cxr_edge_export", "train", str(recipe), "--data", str(data), "-o", str(run)]
     wait = random.Random(1)  # noqa: S311 - when to kill, no secret
+    killed_after_an_epoch = 0
     for attempt in range(40):
         if (run / "metrics.json").exists():  # the kill came after the last write, before the exit
             break
@@ -150,9 +165,11 @@ def test_killed_at_random_it_goes_on_as_if_nothing_had_happened(
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+            killed_after_an_epoch += (run / "history.json").exists() and not (run / "metrics.json").exists()
             continue
         assert process.returncode == 0, output
         break
+    assert killed_after_an_epoch
     assert (run / "history.json").read_bytes() == (finished[0] / "history.json").read_bytes()
 
 
@@ -366,7 +383,7 @@ def test_evaluate_reports_what_training_measured(finished: tuple[Path, Metrics, 
 
 
 def test_compare_puts_runs_side_by_side(
-    finished: tuple[Path, Metrics, Watching], tmp_path: Path, converted: Path
+    finished: tuple[Path, Metrics, Watching], tmp_path: Path, converted: Path, workbench: Any
 ) -> None:
     from cxr_edge_export.training.compare import compare, to_table
 
@@ -374,6 +391,9 @@ def test_compare_puts_runs_side_by_side(
     copy = tmp_path / "with-int8"
     shutil.copytree(run, copy)
     shutil.copyfile(converted, copy / "model.onnx")
+    with pytest.raises(UsageError, match="not made from the network beside it"):
+        compare([run, copy])
+    shutil.copyfile(workbench.model, copy / "model.keras")
     rows = compare([run, copy])
     assert found.test is not None
     assert rows[0].accuracy == rows[1].accuracy == found.test.accuracy
@@ -413,6 +433,13 @@ def test_tuning_is_bounded_goes_on_and_writes_a_recipe(tmp_path: Path, data: Pat
     tuning = TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space)
     with pytest.raises(KeyboardInterrupt):
         tune(tuning, Watching(stop_after=40))
+    space.write_text(SPACE.replace('"auc"', '"cross_entropy"'), encoding="utf-8")
+    with pytest.raises(UsageError, match="begun with another monitor; it cannot"):
+        tune(tuning, Watching())
+    space.write_text(SPACE.replace("trials = 3", "trials = 2"), encoding="utf-8")
+    with pytest.raises(UsageError, match="begun with another seed; it cannot"):
+        tune(replace(tuning, base=replace(tuning.base, seed=9)), Watching())
+    space.write_text(SPACE, encoding="utf-8")
     rows = tune(tuning, Watching())
     assert len(rows) == 3
     study = [json.loads(line) for line in (tmp_path / "search" / "study.journal").read_text().splitlines()]

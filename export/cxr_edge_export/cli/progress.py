@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """One line for the stage at work; finished stages stay above it."""
+    """One line for the stage at work, in the place of the one before: a training has more than a screen has lines."""
 
     def __init__(self) -> None:
         """Nothing is shown before the first stage."""
@@ -37,6 +37,8 @@ class Bar:
         if self._progress is None:
             return
         if stage != self._stage:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
             self._stage, self._task = stage, self._progress.add_task(stage, total=total)
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total)

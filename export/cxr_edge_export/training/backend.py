@@ -52,6 +52,15 @@ def make_repeatable(seed: int) -> None:
             pass  # XLA on CPUs is
 
 
+def reseed(*numbers: int) -> None:
+    """Have what draws from the backend's own generator, which no checkpoint holds, draw by these numbers from now."""
+    if keras_module().backend.backend() == "torch":  # Keras' dropout on torch; elsewhere its seeds are variables
+        import numpy as np
+        import torch
+
+        torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+
+
 def backend_named(name: str) -> Backend:
     """A backend by its name.
 

@@ -1,5 +1,6 @@
 """One table over several training runs: how right, how large, how long."""
 
+import hashlib
 import statistics
 import time
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ from cxr_edge.modelfile import read_model
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import Metrics
-from cxr_edge_export.training.run_folder import METRICS, RECIPE
+from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE
 
 RUNS = 15  # of the INT8 file, after a warm-up
+EXPORTED = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,7 @@ def _row(run: Path) -> Compared:
     part, on = (found.validation, "validation") if found.test is None else (found.test, "test")
     matrix = np.array(part.confusion)
     given = matrix.sum(axis=0)
-    size, latency = _int8(run / "model.onnx")
+    size, latency = _int8(run)
     return Compared(
         name=run.resolve().name,
         model=found.model,
@@ -113,11 +115,22 @@ def _row(run: Path) -> Compared:
     )
 
 
-def _int8(file: Path) -> tuple[float | None, float | None]:
-    if not file.exists():
+def _int8(run: Path) -> tuple[float | None, float | None]:
+    """Megabytes and median milliseconds of the run's INT8 file; None where there is none.
+
+    Raises:
+        UsageError: the file was made from another network than the run's.
+    """
+    if not (run / EXPORTED).exists():
         return None, None
-    content = read_model(file).content
+    content = read_model(run / EXPORTED).content
     contract = read_contract(load_onnx(content))
+    with (run / MODEL).open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != contract.identity.source_model_sha256:
+            message = f"{run / EXPORTED} was not made from the network beside it"
+            raise UsageError(message)
+    if contract.quantization.scheme == "none":
+        return None, None
     engine = Engine(content, provider="cpu")
     tensors = {
         member.input.name: np.zeros(

@@ -51,7 +51,7 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     test = request.run / "test.txt"
     chosen = request.images or (test if test.exists() else request.run / "validation.txt")
     images = read_selected(recipe, chosen, request.data)
-    points = _points(recipe, validation, _scores(source, recipe, validation, progress))
+    points = _points(recipe, validation, _scores(source, recipe, validation, progress), request.run.name)
     name = request.operating_point or recipe.default_operating_point
     point = next((point for point in points if point.name == name), None)
     if point is None:
@@ -92,12 +92,12 @@ def _scores(
 
 
 def _points(
-    recipe: Recipe, images: tuple[LabelledImage, ...], probabilities: "NDArray[np.float64]"
+    recipe: Recipe, images: tuple[LabelledImage, ...], probabilities: "NDArray[np.float64]", run: str
 ) -> tuple[OperatingPoint, ...]:
     scores = parity.scores(probabilities.astype(np.float32), recipe.labels, recipe.positive_labels).positive
     positive = np.array([recipe.labels[image.label] in recipe.positive_labels for image in images], np.bool_)
-    rules = recipe.operating_points
-    return tuple(operating_points.choose(rule, positive, (scores, scores), recipe.data.validation) for rule in rules)
+    data = f"{len(images)} validation images of {run}"
+    return tuple(operating_points.choose(rule, positive, (scores, scores), data) for rule in recipe.operating_points)
 
 
 def _case(image: LabelledImage, row: "NDArray[np.float64]", recipe: Recipe, point: OperatingPoint) -> Case:

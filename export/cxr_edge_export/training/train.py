@@ -114,8 +114,8 @@ def _write_split(run: RunFolder, root: Path, split: Split) -> None:
 
 
 def _relative(path: Path, root: Path) -> str:
-    resolved, base = path.resolve(), root.resolve()
-    return (resolved.relative_to(base) if resolved.is_relative_to(base) else resolved).as_posix()
+    found, base = path.absolute(), root.absolute()  # not where links lead: names and folders tell class and patient
+    return (found.relative_to(base) if found.is_relative_to(base) else found).as_posix()
 
 
 def _finish(training: Training, built: Built, state: State, beginning: Beginning) -> Metrics:

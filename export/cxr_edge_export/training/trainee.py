@@ -43,7 +43,7 @@ class Trainee:
             optimizer=_optimizer(self._plan, stage, steps),
             loss=self._losses(),
             loss_weights=[1.0] if self._plan.auxiliary is None else [1.0, self._plan.auxiliary.weight],
-            jit_compile=False,
+            jit_compile=keras.backend.backend() == "jax",  # which else computes operation by operation
         )
         self.optimizer = self._taught.optimizer  # Keras wraps it where float16 needs its loss scaled
         self.optimizer.build(self._taught.trainable_variables)

@@ -17,6 +17,7 @@ from cxr_edge.errors import ModelError
 from cxr_edge_export.recipe import Augmentation, Recipe, Stage, TrainingPlan
 from cxr_edge_export.selection import Split
 from cxr_edge_export.training import images as data
+from cxr_edge_export.training.backend import reseed
 from cxr_edge_export.training.images import Images
 from cxr_edge_export.training.network import Built
 from cxr_edge_export.training.run_folder import Checkpoint, Row, RunFolder, State
@@ -218,6 +219,7 @@ def _epoch(training: Training, course: _Course, state: State) -> Row:
     order = data.epoch_order(loaded.training, plan.balance, training.seed, total)
     rate, steps = trainee.learning_rate(), data.steps(order.size, stage.batch)
     weigh = data.class_weights(loaded.training.labels) if plan.balance == "class-weights" else None
+    reseed(training.seed, total)
     losses: list[float] = []
     label = f"stage {state.stage + 1} of {len(plan.stages)}, epoch {state.epoch + 1} of {stage.epochs}"
     for number, (indices, inputs) in enumerate(_ahead(training, loaded, order, stage.batch, total), 1):

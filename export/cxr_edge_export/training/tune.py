@@ -1,5 +1,6 @@
 """A bounded search for hyper-parameters: each trial is a training run, the best one's recipe is written."""
 
+import hashlib
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ from msgspec import Meta
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import refuse_existing, write_atomically
+from cxr_edge_export.dataset import set_sha256
 from cxr_edge_export.recipe import parse_recipe
 from cxr_edge_export.recipe.tables import Seed
+from cxr_edge_export.selection import select
 from cxr_edge_export.training.backend import keras_module
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import TrainRequest, train
@@ -104,12 +107,12 @@ def read_space(path: Path) -> Space:
 def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     """Run the trials that are still to be run, and write `recipe.toml`, the best trial's, and `trials.json`.
 
-    Only validation images decide; the test images of the split are the same in all trials and stay unlooked at until
-    the tuned recipe is trained and evaluated.
+    Only validation images decide. The test images are the same in all trials; their figures stand in each trial's
+    `metrics.json`, and are looked at by nothing here.
 
     Raises:
-        UsageError: recipe, space or a set is unusable, the space names a key that the recipe does not have, or every
-            trial was given up.
+        UsageError: recipe, space or a set is unusable, the space names a key that the recipe does not have, the search
+            in the folder was begun otherwise, or every trial was given up.
         OutputError: the folder cannot be written, or a tuned recipe stands there already.
     """
     import optuna
@@ -121,6 +124,7 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     changed_recipe(text, {p.path: p.choices[0] if p.choices else p.low for p in space.parameters})  # refuses at once
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(space, folder)
+    _refuse_another(study, _begun_with(request.base, space, text), folder)
     while (left := space.trials - len(_finished(study))) > 0:
         study.optimize(_objective(request.base, space, text, told), n_trials=1)
         told.progress("trials", space.trials - left + 1, space.trials)
@@ -181,12 +185,14 @@ def _text(recipe: Path) -> str:
 def _study(space: Space, folder: Path) -> "optuna.Study":
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+    journal = str(folder / JOURNAL)
     direction = "minimize" if space.monitor == "cross_entropy" else "maximize"
     study = optuna.create_study(
         study_name="tune",
-        storage=JournalStorage(JournalFileBackend(str(folder / JOURNAL))),
+        # its other lock is a symbolic link, which Windows lets few users make
+        storage=JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal))),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         direction=direction,
         load_if_exists=True,
@@ -194,6 +200,31 @@ def _study(space: Space, folder: Path) -> "optuna.Study":
     # a search that goes on would else draw what it drew at its start
     study.sampler = optuna.samplers.TPESampler(seed=space.seed + len(study.trials))
     return study
+
+
+def _begun_with(base: TrainRequest, space: Space, text: str) -> dict[str, str]:
+    """What every trial of a search has to share, by its SHA-256 where it is long; the number of trials may grow."""
+    split = select(parse_recipe(tomllib.loads(text)), base.data, base.validation, base.test)
+    sets = {"training": split.training, "validation": split.validation, "test": split.test}
+    searched = msgspec.json.encode((space.parameters, space.seed))
+    return {
+        "recipe": hashlib.sha256(text.encode()).hexdigest(),
+        "space": hashlib.sha256(searched).hexdigest(),
+        "monitor": space.monitor,
+        "seed": str(base.seed),
+        "weights": str(base.weights),
+        "backend": str(base.backend),
+    } | {f"{name} images": set_sha256(images) for name, images in sets.items()}
+
+
+def _refuse_another(study: "optuna.Study", begun_with: dict[str, str], folder: Path) -> None:
+    """Optuna would go on with any search: figures of another monitor, the other way round, beside these."""
+    before = study.user_attrs or {name: value for name, value in begun_with.items() if not study.trials}
+    if fields := [name for name, value in begun_with.items() if before.get(name) != value]:
+        message = f"the search in {folder} was begun with another {', '.join(fields)}; it cannot be gone on with"
+        raise UsageError(message)
+    for name, value in begun_with.items():
+        study.set_user_attr(name, value)
 
 
 def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
