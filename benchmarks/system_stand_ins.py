@@ -21,7 +21,6 @@ class Effort:
 
     images: int
     epochs: tuple[int, ...]
-    side: int | None = None  # of the input, where the recipe's own would take hours
 
 
 EFFORTS: Final = {
@@ -115,8 +114,12 @@ def _shorten(recipe: dict[str, Any], effort: Effort) -> None:
         stage["warmup_epochs"] = min(stage.get("warmup_epochs", 0), epochs - 1)
         if effort.images < 100:
             stage["batch"] = 8
-    if any(stage.get("backbone_layers") == 0 for stage in training["stages"]):
+    if _is_frozen(recipe):
         training.pop("augmentation", None)  # feature maps of a frozen backbone are then computed once
+
+
+def _is_frozen(recipe: dict[str, Any]) -> bool:
+    return any(stage.get("backbone_layers") == 0 for stage in recipe.get("training", {}).get("stages", ()))
 
 
 def sample(name: str, scene: Scene) -> Path:
@@ -142,6 +145,7 @@ def stand_ins(name: str, scene: Scene) -> str:
     found = {
         "phantoms": scene.phantoms,
         "random weights": any(recipe.get("network", {}).get("weights") == "imagenet" for recipe in recipes),
+        "no augmentation": any(_is_frozen(recipe) for recipe in recipes),
         "NORMAL, PNEUMONIA for its classes": any("metadata" in recipe.get("selection", {}) for recipe in recipes),
     }
     return "; ".join(what for what, is_so in found.items() if is_so)

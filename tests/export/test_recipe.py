@@ -52,6 +52,7 @@ def test_mistakes_are_refused(old: str, new: str, words: str) -> None:
     [
         ({"selection": {"seed": -1}}, "seed"),
         ({"training": STAGES | {"seed": 1 << 32}}, "seed"),
+        ({"training": STAGES | {"precision": "float16", "optimizer": "nadam"}}, "float16 does not go with"),
         ({"training": STAGES | {"auxiliary": {"weight": 1.0, "classes": [{"label": "x"}] * 2}}}, "all of one label"),
         ({"selection": {"metadata": {"csv": "a.csv"}, "views": ["PA"]}}, "needs selection.metadata with a column"),
     ],

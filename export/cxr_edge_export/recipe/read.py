@@ -129,6 +129,9 @@ def _training_contradictions(recipe: Recipe, network: NetworkPlan, training: Tra
     if network.output == "sigmoid" and (len(recipe.labels) != 2 or recipe.positive_labels != recipe.labels[1:]):  # noqa: PLR2004 - of one unit
         yield "network.output sigmoid needs two labels, of which the second is the positive one"
     yield from _stage_faults(network, training)
+    if training.precision == "float16" and training.optimizer == "nadam":
+        # Keras does not see one of Nadam's variables behind the loss scale: a resumed training would go another way
+        yield "training.precision float16 does not go with training.optimizer nadam; take adam, or bfloat16"
     if training.auxiliary is not None and len({rule.label for rule in training.auxiliary.classes}) == 1:
         yield "training.auxiliary.classes are all of one label"
     yield from _side_faults(recipe, network, training)
