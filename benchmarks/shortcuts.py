@@ -19,7 +19,7 @@ from machine import print_table, write_result
 
 from cxr_edge import metrics
 from cxr_edge.contract import Rendering
-from cxr_edge_export.clusters import BORDER_PIXELS, look
+from cxr_edge_export.clusters import edges, look
 from cxr_edge_export.dataset import LabelledImage, decoded, patient_groups, read_images
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def _of_looks(folder: Path) -> list[dict[str, object]]:
 
 
 def _edges(pixels: "NDArray[np.uint8]") -> list[float]:
-    edges = (pixels[:BORDER_PIXELS], pixels[-BORDER_PIXELS:], pixels[:, :BORDER_PIXELS], pixels[:, -BORDER_PIXELS:])
-    return [*(float(edge.mean()) for edge in edges), *(float(edge.std()) for edge in edges)]
+    four = edges(pixels)
+    return [*(float(edge.mean()) for edge in four), *(float(edge.std()) for edge in four)]
 
 
 def _judged(name: str, values: "NDArray[np.float64]", images: tuple[LabelledImage, ...]) -> dict[str, object]:

@@ -23,10 +23,14 @@ class Look(NamedTuple):
     bordered: bool
 
 
+def edges(pixels: "NDArray[np.uint8]") -> "tuple[NDArray[np.uint8], ...]":
+    """Upper, lower, left and right edge, `BORDER_PIXELS` wide, of uint8 (rows, columns)."""
+    return pixels[:BORDER_PIXELS], pixels[-BORDER_PIXELS:], pixels[:, :BORDER_PIXELS], pixels[:, -BORDER_PIXELS:]
+
+
 def look(pixels: "NDArray[np.uint8]") -> Look:
     """Of uint8 (rows, columns)."""
-    edges = (pixels[:BORDER_PIXELS], pixels[-BORDER_PIXELS:], pixels[:, :BORDER_PIXELS], pixels[:, -BORDER_PIXELS:])
-    bordered = min(float(edge.std()) for edge in edges) < FLAT
+    bordered = min(float(edge.std()) for edge in edges(pixels)) < FLAT
     return Look(float(pixels.mean()), float(pixels.std()), pixels.shape[1] / pixels.shape[0], bordered)
 
 

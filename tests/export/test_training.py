@@ -173,6 +173,23 @@ def test_killed_at_random_it_goes_on_as_if_nothing_had_happened(
     assert (run / "history.json").read_bytes() == (finished[0] / "history.json").read_bytes()
 
 
+def test_lists_name_images_as_they_were_given_not_where_links_lead(tmp_path: Path, data: Path) -> None:
+    for folder in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "linked" / folder).mkdir(parents=True)
+        for number, file in enumerate(sorted((data / folder).iterdir())):
+            try:
+                (tmp_path / "linked" / folder / f"patient{number}{file.suffix}").symlink_to(file)
+            except OSError as error:
+                pytest.skip(f"no links here: {error}")
+    (tmp_path / "x").mkdir()
+    recipe = recipe_file(tmp_path, training={"stages": SHORT})
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe, tmp_path / "x" / ".." / "linked", tmp_path / "run"), Watching(stop_after=1))
+    listed = (tmp_path / "run" / "training.txt").read_text(encoding="utf-8").splitlines()
+    assert listed
+    assert all(line.split("/")[0] in {"NORMAL", "PNEUMONIA"} and "/patient" in line for line in listed)
+
+
 def test_what_a_folder_holds_is_not_overwritten(
     tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
 ) -> None:

@@ -1,5 +1,6 @@
 """One training run from a recipe and a folder of labelled images: begun, gone on with, finished."""
 
+import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,12 @@ def _write_split(run: RunFolder, root: Path, split: Split) -> None:
 
 
 def _relative(path: Path, root: Path) -> str:
-    found, base = path.absolute(), root.absolute()  # not where links lead: names and folders tell class and patient
-    return (found.relative_to(base) if found.is_relative_to(base) else found).as_posix()
+    # not where a file's own link leads: names and folders tell class and patient
+    found = Path(os.path.abspath(path))  # noqa: PTH100 - `absolute` keeps `..`
+    for base in (Path(os.path.abspath(root)), root.resolve()):  # noqa: PTH100
+        if found.is_relative_to(base):
+            return found.relative_to(base).as_posix()
+    return found.as_posix()
 
 
 def _finish(training: Training, built: Built, state: State, beginning: Beginning) -> Metrics:

@@ -158,14 +158,12 @@ def _counted(told: Told, what: str, total: int) -> Callable[[int], None]:
 
 def _trainee(training: Training, number: int, loaded: _Loaded | None) -> Trainee:
     stage = training.plan.stages[number]
-    images = _epoch_size(training, loaded) if loaded is not None else 1
+    images = 1
+    if loaded is not None:
+        images = data.epoch_order(loaded.training, training.plan.balance, training.seed, 0).size
     cached = loaded is not None and loaded.cached
     steps = data.steps(images, stage.batch)
     return Trainee(training.recipe, training.folder, number, steps, training.seed, cached=cached)
-
-
-def _epoch_size(training: Training, loaded: _Loaded) -> int:
-    return data.epoch_order(loaded.training, training.plan.balance, training.seed, 0).size
 
 
 def _stage(training: Training, course: _Course, state: State, given: Checkpoint | None) -> State:

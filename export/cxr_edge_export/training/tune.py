@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL, TRIALS, TUNED = "study.journal", "trials.json", "recipe.toml"
+BEGUN_WITH = "begun with"
 Monitor = Literal["cross_entropy", "balanced_accuracy", "auc"]
 
 
@@ -219,12 +220,12 @@ def _begun_with(base: TrainRequest, space: Space, text: str) -> dict[str, str]:
 
 def _refuse_another(study: "optuna.Study", begun_with: dict[str, str], folder: Path) -> None:
     """Optuna would go on with any search: figures of another monitor, the other way round, beside these."""
-    before = study.user_attrs or {name: value for name, value in begun_with.items() if not study.trials}
+    if not study.trials:
+        study.set_user_attr(BEGUN_WITH, begun_with)  # all at once: a kill leaves the whole record or none
+    before = study.user_attrs.get(BEGUN_WITH, {})
     if fields := [name for name, value in begun_with.items() if before.get(name) != value]:
         message = f"the search in {folder} was begun with another {', '.join(fields)}; it cannot be gone on with"
         raise UsageError(message)
-    for name, value in begun_with.items():
-        study.set_user_attr(name, value)
 
 
 def _finished(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
