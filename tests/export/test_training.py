@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,29 +148,32 @@ def test_so_it_does_on_another_backend(backend: str) -> None:
     assert "5 passed" in found.stdout
 
 
+def resumed(run: Path) -> list[str]:
+    return ["--resume"] if (run / "run.json").exists() else []
+
+
+def rows_in(run: Path) -> int:
+    history = run / "history.json"
+    return len(msgspec.json.decode(history.read_bytes())) if history.exists() else 0
+
+
 @pytest.mark.slow
 def test_killed_at_random_it_goes_on_as_if_nothing_had_happened(
     tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
 ) -> None:
     recipe, run = recipe_file(tmp_path), tmp_path / "run"
     command = [sys.executable, "-m", "cxr_edge_export", "train", str(recipe), "--data", str(data), "-o", str(run)]
-    wait = random.Random(1)  # noqa: S311 - when to kill, no secret
-    killed_after_an_epoch = 0
-    for attempt in range(40):
-        if (run / "metrics.json").exists():  # the kill came after the last write, before the exit
-            break
-        resume = ["--resume"] if (run / "run.json").exists() else []
-        process = subprocess.Popen([*command, *resume], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        try:
-            output, _ = process.communicate(timeout=wait.uniform(6, 14) * (1 + attempt / 10))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            killed_after_an_epoch += (run / "history.json").exists() and not (run / "metrics.json").exists()
-            continue
-        assert process.returncode == 0, output
-        break
-    assert killed_after_an_epoch
+    chance = random.Random(1)  # noqa: S311 - when to kill, no secret
+    for epochs in (1, 2, 4, 7, 11):
+        process = subprocess.Popen([*command, *resumed(run)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while process.poll() is None and rows_in(run) < epochs:
+            time.sleep(0.02)
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        assert epochs <= rows_in(run) < 14
+    subprocess.run([*command, *resumed(run)], check=True, capture_output=True)
     assert (run / "history.json").read_bytes() == (finished[0] / "history.json").read_bytes()
 
 
