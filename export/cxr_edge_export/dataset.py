@@ -141,28 +141,43 @@ def patient_groups(images: Sequence[LabelledImage]) -> "NDArray[np.int64]":
 
 
 def tensors(
-    images: Sequence[LabelledImage], rendering: Rendering, member: Member, batch: int = 16
+    images: Sequence[LabelledImage],
+    rendering: Rendering,
+    member: Member,
+    batch: int = 16,
+    places: range | None = None,
 ) -> "Iterator[NDArray[Any]]":
     """Batches of one network's input tensors [n, H, W, C], decoded and preprocessed exactly as the runtime does it.
+
+    Args:
+        images: the set.
+        rendering: what is read of a file.
+        member: size, resize and normalization.
+        batch: images in each, fewer in the last.
+        places: which of the set, one after another; None: all.
 
     Raises:
         ModelError: an image cannot be decoded; the message holds its place in the set, not its name.
     """
-    for part in tensors_by_input(images, rendering, (member,), batch):
+    for part in tensors_by_input(images, rendering, (member,), batch, places):
         yield part[member.input.name]
 
 
 def tensors_by_input(
-    images: Sequence[LabelledImage], rendering: Rendering, members: Sequence[Member], batch: int = 16
+    images: Sequence[LabelledImage],
+    rendering: Rendering,
+    members: Sequence[Member],
+    batch: int = 16,
+    places: range | None = None,
 ) -> "Iterator[dict[str, NDArray[Any]]]":
     """As `tensors`, for several networks: input name -> [n, H, W, C]. Each image is decoded once.
 
     Raises:
         ModelError: as `tensors`.
     """
-    for start in range(0, len(images), batch):
-        places = range(start, min(start + batch, len(images)))
-        rows = [_tensors(images[place], place, rendering, members) for place in places]
+    places = range(len(images)) if places is None else places
+    for start in range(0, len(places), batch):
+        rows = [_tensors(images[place], place, rendering, members) for place in places[start : start + batch]]
         yield {m.input.name: np.stack([row[m.input.name] for row in rows]) for m in members}
 
 

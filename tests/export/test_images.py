@@ -10,10 +10,10 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 
 from recipes import LAYERS, recipe_of
 
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import ModelError, UsageError
 from cxr_edge_export.dataset import read_images
 from cxr_edge_export.recipe import Augmentation
-from cxr_edge_export.training.images import Images, augmented, class_weights, epoch_order, load_images
+from cxr_edge_export.training.images import TOGETHER, Images, augmented, class_weights, epoch_order, load_images
 
 LABELS = np.array([0] * 9 + [1] * 30 + [2] * 21)
 KINDS = [
@@ -63,6 +63,21 @@ def test_kernels_that_give_fractions_are_augmented_too() -> None:
     assert changed.shape == (5, 12, 12)
     assert changed.dtype == np.uint8
     assert augmented(images(gray), np.arange(5), Augmentation(), 0, 0).dtype == np.float32
+
+
+def test_an_unreadable_image_is_told_by_its_place_in_the_whole_set(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for number in range(TOGETHER + 6):
+        label = ("NORMAL", "PNEUMONIA")[number % 2]
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(tmp_path / label / f"patient{number}.png")
+    recipe = recipe_of()
+    listed = read_images(tmp_path, recipe.labels)
+    damaged = listed[TOGETHER + 3]
+    damaged.path.write_bytes(damaged.path.read_bytes()[:40])
+    with pytest.raises(ModelError, match=f"image {TOGETHER + 3} "):
+        load_images(listed, recipe, None)
 
 
 def finer(folder: Path) -> Any:

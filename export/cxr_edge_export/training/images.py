@@ -53,10 +53,10 @@ def load_images(
         UsageError: an image is of no auxiliary class.
     """
     member = member_of_size(recipe, side)
-    parts = [images[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
+    parts = [range(len(images))[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
     gray: list[NDArray[Any]] = []
     with ThreadPoolExecutor(available_threads()) as threads:
-        for part in threads.map(lambda some: _gray(some, recipe, member), parts):
+        for part in threads.map(lambda places: _gray(images, places, recipe, member), parts):
             gray.append(part)
             told(sum(map(len, gray)))
     return Images(
@@ -129,8 +129,8 @@ def _generator(*numbers: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers)))
 
 
-def _gray(images: Sequence[LabelledImage], recipe: Recipe, member: Member) -> "NDArray[Any]":
-    return np.concatenate([batch[..., 0] for batch in tensors(images, recipe.rendering, member)])
+def _gray(images: Sequence[LabelledImage], places: range, recipe: Recipe, member: Member) -> "NDArray[Any]":
+    return np.concatenate([batch[..., 0] for batch in tensors(images, recipe.rendering, member, places=places)])
 
 
 def _finer(images: Sequence[LabelledImage], recipe: Recipe) -> "NDArray[np.int64] | None":
