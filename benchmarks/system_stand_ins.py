@@ -1,5 +1,6 @@
 """What `systems.py` trains instead of the published systems: fewer images and epochs, stand-ins for what is absent."""
 
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,13 +130,23 @@ def sample(name: str, scene: Scene) -> Path:
     count = EFFORTS[name].images
     folder = scene.work / f"sample-{count}"
     if not folder.exists():
+        part = scene.work / f"sample-{count}.part"  # a kill leaves no folder that looks whole
+        shutil.rmtree(part, ignore_errors=True)
         for label in CLASSES:
-            (folder / label).mkdir(parents=True)
+            (part / label).mkdir(parents=True)
             files = sorted((scene.train / label).iterdir())
             order = np.random.Generator(np.random.PCG64(0)).permutation(len(files))[: count + count // 4]
             for index in order:
-                (folder / label / files[index].name).symlink_to(files[index].resolve())
+                _link(files[index], part / label / files[index].name)
+        part.rename(folder)
     return folder
+
+
+def _link(file: Path, place: Path) -> None:
+    try:
+        place.symlink_to(file.resolve())
+    except OSError:  # Windows lets few users make links
+        shutil.copyfile(file, place)
 
 
 def stand_ins(name: str, scene: Scene) -> str:

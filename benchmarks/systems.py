@@ -7,7 +7,7 @@ Each step is this package's own command line. FOLDER of `--data` ($CXR_EDGE_DATA
 test set of every row. This proves the road, not the systems: recipes are trained on a sample, for a few epochs, from
 random weights where they ask for ImageNet's, and the COVID recipes on stand-in classes (NORMAL and PNEUMONIA of
 children), as the table says. Balanced accuracy is Keras' own; of an ensemble, which has no Keras network, that of the
-INT8 file, by `cxr-edge evaluate`. With `--phantoms` the images are synthetic, and figures of merit mean nothing at all.
+INT8 file, by `cxr-edge evaluate` at 0.5. With `--phantoms` the images are synthetic, and figures of merit mean nothing.
 
 Folders of runs stay under `--work`; what is finished there is not run again. A row that fails is shown with the step
 and its message, and makes the exit status 1; so does a balanced accuracy below 0.75 on the real test images.
@@ -31,6 +31,7 @@ from system_stand_ins import EFFORTS, MEMBERS, Scene, phantom_scene, real_scene,
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 WANTED: Final = 0.75  # balanced accuracy on the test images
+FIXED: Final = "standard"  # the more probable class
 
 
 class StepFailedError(Exception):
@@ -77,8 +78,9 @@ def _row(name: str, scene: Scene) -> dict[str, Any]:
     row: dict[str, Any] = {"recipe": name}
     try:
         row |= _road(name, scene)
-    except StepFailedError as error:
-        row["outcome"] = str(error)
+    except Exception as error:  # noqa: BLE001 - the other rows are to be seen, whatever became of this one
+        first = str(error).strip().partition("\n")[0]
+        row["outcome"] = first if isinstance(error, StepFailedError) else f"{type(error).__name__}: {first}"
     row["seconds"] = round(time.monotonic() - started)
     columns = ("recipe", "trained on", "epochs", "balanced accuracy", "AUC", "INT8 - Keras", "agreement", "INT8 MB")
     empty = dict.fromkeys((*columns, "INT8 ms", "class given", "stand-ins", "seconds", "outcome"), "")
@@ -139,7 +141,9 @@ def _balanced_accuracy(model: Path, scene: Scene) -> float:
         images = scene.work / "held-back.csv"
         paths = [Path(line) for line in scene.test.read_text(encoding="utf-8").splitlines()]
         images.write_text("path,label\n" + "".join(f"{path},{path.parent.name}\n" for path in paths), encoding="utf-8")
-    report = _command("cxr_edge", "evaluate", str(images), "--model", str(model), "--json", "-")
+    # its other thresholds were chosen on these very images
+    fixed = ("--operating-point", FIXED)
+    report = _command("cxr_edge", "evaluate", str(images), "--model", str(model), *fixed, "--json", "-")
     return float(json.loads(report)["images"]["balanced_accuracy"]["estimate"])
 
 

@@ -13,8 +13,11 @@ from cxr_edge.errors import UsageError
 
 MAX_CSV_BYTES = 1 << 28
 REQUIRED, OPTIONAL = ("path", "label"), ("patient",)
-# Kermany et al. 2018: person1949_bacteria_4880.jpeg, IM-0117-0001.jpeg, NORMAL2-IM-0370-0001.jpeg
-_GUANGZHOU_PATIENT = re.compile(r"(person\d+)_(?:bacteria|virus)_|((?:NORMAL\d*-)?IM-\d+)-\d")
+# Kermany et al. 2018: person1949_bacteria_4880.jpeg, IM-0117-0001.jpeg, NORMAL2-IM-0370-0001.jpeg; its third version at
+# Mendeley: BACTERIA-1008087-0001.jpeg
+_GUANGZHOU_PATIENT = re.compile(
+    r"(person\d+)_(?:bacteria|virus)_|((?:NORMAL\d*-)?IM-\d+)-\d|(?:BACTERIA|NORMAL|VIRUS)-(\d+)-\d"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class LabelledImage:
 def patient_of(file_name: str) -> str | None:
     """The patient that a file name of the Guangzhou set's form tells; None for any other name."""
     match = _GUANGZHOU_PATIENT.match(file_name)
-    return (match[1] or match[2]) if match else None
+    return next(filter(None, match.groups())) if match else None
 
 
 def set_sha256(digests: Iterable[str]) -> str:

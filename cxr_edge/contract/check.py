@@ -3,11 +3,11 @@
 import base64
 import binascii
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cxr_edge.contract.image_gate import LAYOUT_SIDE
 from cxr_edge.contract.limits import broken_limits
-from cxr_edge.contract.schema import Contract, Member
+from cxr_edge.contract.schema import Contract, IntendedUse, Member
 from cxr_edge.errors import ContractError
 
 DISCLAIMER = "not a medical device"
@@ -35,13 +35,11 @@ def _faults(contract: Contract) -> Iterator[str]:
         yield f"positive_labels {contract.positive_labels} are not a proper part of labels {labels}"
     yield from _operating_point_faults(contract)
     for member in contract.members:
-        yield from _member_faults(member)
+        yield from member_faults(member)
     inputs = [member.input.name for member in contract.members]
     if len(set(inputs)) != len(inputs):
         yield f"two members share an input: {inputs}"
-    if DISCLAIMER not in contract.intended_use.statement:
-        yield f"intended_use.statement lacks the words {DISCLAIMER!r}"
-    yield from _label_text_faults(contract)
+    yield from text_faults(labels, [point.name for point in contract.operating_points], contract.intended_use)
     yield from _output_faults(contract)
     yield from _image_gate_faults(contract)
     yield from _certificate_faults(contract)
@@ -50,11 +48,15 @@ def _faults(contract: Contract) -> Iterator[str]:
             yield f"golden case {case.name} does not have one probability per label and one digest per member"
 
 
-def _label_text_faults(contract: Contract) -> Iterator[str]:
-    points, use = contract.operating_points, contract.intended_use
-    for text in (*contract.labels, *(point.name for point in points), use.statement):
+def text_faults(labels: Sequence[str], points: Sequence[str], use: IntendedUse) -> Iterator[str]:
+    """What is wrong with the words that are shown to people, and with the ages that they speak of."""
+    if DISCLAIMER not in use.statement:
+        yield f"intended_use.statement lacks the words {DISCLAIMER!r}"
+    for text in (*labels, *points, use.statement):
         if not text.isprintable():
             yield f"{text!r} holds characters that a terminal would act on"
+    if use.age_years is not None and not 0 <= use.age_years[0] < use.age_years[1]:
+        yield f"intended_use.age_years {use.age_years} is no range"
 
 
 def _output_faults(contract: Contract) -> Iterator[str]:
@@ -62,9 +64,6 @@ def _output_faults(contract: Contract) -> Iterator[str]:
     names = [n for n in (outputs.probabilities, outputs.activation_map, outputs.features) if n is not None]
     if len(set(names)) != len(names):
         yield f"outputs {names} are not distinct"
-    ages = contract.intended_use.age_years
-    if ages is not None and not 0 <= ages[0] < ages[1]:
-        yield f"intended_use.age_years {ages} is no range"
 
 
 def _image_gate_faults(contract: Contract) -> Iterator[str]:
@@ -122,7 +121,8 @@ def _operating_point_faults(contract: Contract) -> Iterator[str]:
                 yield f"operating point {point.name} has {name} {figure.estimate} outside [{figure.low}, {figure.high}]"
 
 
-def _member_faults(member: Member) -> Iterator[str]:
+def member_faults(member: Member) -> Iterator[str]:
+    """How a network's input and normalization contradict each other."""
     normalization = member.normalization
     channels = member.input.channels
     if not len(normalization.mean) == len(normalization.scale) == channels:

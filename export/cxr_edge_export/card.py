@@ -13,6 +13,7 @@ from cxr_edge.files import write_atomically
 from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
+from cxr_edge_export.reading import refuse_another_reading_than
 from cxr_edge_export.recipe import RecipeFile, read_recipe
 from cxr_edge_export.shifts import Shifts, read_shifts
 from cxr_edge_export.stamp import load_onnx, read_contract
@@ -94,8 +95,9 @@ def _refuse_another_training(run: Path, recipe: RecipeFile | None) -> None:
         message = f"how the network in {run} was trained is told by the model's recipe, which is not beside the model"
         raise UsageError(message)
     before, after = read_recipe(run / RECIPE).recipe, recipe.recipe
-    named = {"network": (before.network, after.network), "training": (before.training, after.training)}
-    if changed := [name for name, (trained, told) in named.items() if trained != told]:
+    refuse_another_reading_than(run, after, after.member)
+    named = ("network", "training", "selection")
+    if changed := [name for name in named if getattr(before, name) != getattr(after, name)]:
         message = f"the recipe beside the model tells another {', '.join(changed)} than the run in {run} had"
         raise UsageError(message)
 

@@ -13,11 +13,12 @@ from cxr_edge_export import dataset, graph, onnx_float
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
 from cxr_edge_export.fuse import fuse
-from cxr_edge_export.gate_families import read_families, with_families
+from cxr_edge_export.gate_families import check_families, read_families, with_families
 from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.original import Original, load_original
 from cxr_edge_export.quantize import quantize, simplify
+from cxr_edge_export.reading import refuse_another_reading
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.stamp import publish, stamp
@@ -67,7 +68,7 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
         progress: is told (stage, done, total).
 
     Raises:
-        UsageError: the recipe or a labelled set is unusable.
+        UsageError: the recipe or a labelled set is unusable, or the networks were trained on images read otherwise.
         ModelError: the model cannot be loaded or converted.
         LimitBroken: with the figure and the limit that it broke.
         OutputError: the output exists or cannot be written.
@@ -77,6 +78,8 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
         refuse_existing(target, overwrite=request.overwrite)
     recipe_file = read_recipe(request.recipe)
     recipe = recipe_file.recipe
+    refuse_another_reading(request.models, recipe)
+    check_families(request.families, recipe)
     sets = gather_sets(request, recipe)
     original = load_original(request.models, recipe)
     calibration = calibration_tensors(sets, recipe, progress)

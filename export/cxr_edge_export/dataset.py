@@ -11,14 +11,17 @@ import numpy as np
 from cxr_edge import labelled
 from cxr_edge.contract import Member, Rendering
 from cxr_edge.decode import decode
-from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
+from cxr_edge.decode.sniff import sniff
+from cxr_edge.errors import CxrEdgeError, InputError, ModelError, UsageError
 from cxr_edge.preprocess import preprocess
+from cxr_edge_export.patients import patient_of_file
 from cxr_edge_export.recipe import ClassRule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = frozenset({".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+HEAD_BYTES = 4096  # which tell the format of a file with another name: a PACS exports DICOM without a suffix
 
 Progress = Callable[[str, int, int], None]
 
@@ -30,7 +33,7 @@ class LabelledImage:
     Attributes:
         path: the file.
         label: index into the contract's labels.
-        patient: an identifier within its data set; the file's own name where the name tells no patient.
+        patient: an identifier within its data set (`patients`).
         sha256: of the file's bytes.
     """
 
@@ -77,7 +80,7 @@ def read_images(
         if strange is not None:
             message = f"a listed file in the folder {strange.parent.name!r} is of no class; need one of {list(labels)}"
             raise UsageError(message)
-    images = tuple(_labelled(path, labels.index(rule.label)) for path, rule in found if rule is not None)
+    images = tuple(_labelled(path, labels.index(rule.label), rule) for path, rule in found if rule is not None)
     if not images:
         message = f"{source} holds no images"
         raise UsageError(message)
@@ -135,6 +138,12 @@ def set_sha256(images: Iterable[LabelledImage]) -> str:
     return labelled.set_sha256(image.sha256 for image in images)
 
 
+def order_sha256(images: Iterable[LabelledImage]) -> str:
+    """SHA-256 over bytes, label and name of each file, in order: all that draws by place in the set depend on."""
+    lines = (f"{image.sha256} {image.label} {image.path.name}\n" for image in images)
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
 def patient_groups(images: Sequence[LabelledImage]) -> "NDArray[np.int64]":
     """int64 [N] in 0..G-1, the same number for images of the same patient: what intervals are drawn by."""
     return np.unique([image.patient for image in images], return_inverse=True)[1].astype(np.int64)
@@ -157,7 +166,7 @@ def tensors(
         places: which of the set, one after another; None: all.
 
     Raises:
-        ModelError: an image cannot be decoded; the message holds its place in the set, not its name.
+        ModelError: an image cannot be decoded; the message holds its place in the set, from 1, not its name.
     """
     for part in tensors_by_input(images, rendering, (member,), batch, places):
         yield part[member.input.name]
@@ -190,7 +199,7 @@ def decoded(image: LabelledImage, place: int, rendering: Rendering) -> "NDArray[
     try:
         return decode(image.path.read_bytes(), rendering).pixels
     except CxrEdgeError as error:
-        message = f"image {place} (SHA-256 {image.sha256[:16]}) of a labelled set cannot be used: {error}"
+        message = f"image {place + 1} of a labelled set (SHA-256 {image.sha256[:16]}) cannot be used: {error}"
         raise ModelError(message) from error
 
 
@@ -202,17 +211,42 @@ def _tensors(
 
 
 def _in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
-    """The images in the class folders, sorted."""
+    """The images in the class folders, sorted: by their suffix, others by their content; nothing hidden."""
     if not folder.is_dir():
         message = f"{folder} is neither a folder nor a list file"
         raise UsageError(message)
     wanted = {rule.folder or rule.label for rule in rules}
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not found or not set(found) <= wanted:
         message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
         raise UsageError(message)
-    files = (path for name in found for path in sorted((folder / name).rglob("*")))
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
+    paths = [path for name in found for path in sorted((folder / name).rglob("*")) if not path.is_dir()]
+    shown = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    return [path for path in shown if _is_image(path, path.relative_to(folder))]
+
+
+def _is_image(path: Path, below: Path) -> bool:
+    """Whether a file of a class folder is one; refuses what could be named in no list, and links to nothing."""
+    where = f"in the folder {below.parts[0]!r}"
+    if not path.is_file():
+        message = f"{where} a link leads nowhere, or to no file"
+        raise UsageError(message)
+    with path.open("rb") as stream:
+        if path.suffix.lower() not in SUFFIXES and not _has_known_format(stream.read(HEAD_BYTES)):
+            return False
+    text = str(below)
+    if text != text.strip() or len(text.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in text):
+        message = f"{where} a file's name holds a line break, ends in a space or is no UTF-8; no list could name it"
+        raise UsageError(message)
+    return True
+
+
+def _has_known_format(head: bytes) -> bool:
+    try:
+        sniff(head)
+    except InputError:
+        return False
+    return True
 
 
 def _listed(listing: Path, root: Path | None) -> list[Path]:
@@ -226,10 +260,9 @@ def _listed(listing: Path, root: Path | None) -> list[Path]:
     if root is not None:
         resolved = root.resolve()
         bases += [resolved, *resolved.parents]
-    for base in bases:
-        if entries and (base / entries[0]).is_file():
-            break
-    else:
+    first = next((entry for entry in entries if not entry.is_absolute()), None)  # of others any base will do
+    base = next((base for base in bases if first is None or (base / first).is_file()), None)
+    if not entries or base is None:
         message = f"the first entry of {listing} is not there, seen from its folder or from any folder above {root}"
         raise UsageError(message)
     paths = [base / entry for entry in entries]
@@ -240,6 +273,8 @@ def _listed(listing: Path, root: Path | None) -> list[Path]:
     return paths
 
 
-def _labelled(path: Path, label: int) -> LabelledImage:
-    patient = labelled.patient_of(path.name) or path.name
-    return LabelledImage(path=path, label=label, patient=patient, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+def _labelled(path: Path, label: int, rule: ClassRule) -> LabelledImage:
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    class_folder = next(parent for parent in path.parents if parent.name == (rule.folder or rule.label))
+    patient = patient_of_file(path, class_folder, sha256)
+    return LabelledImage(path=path, label=label, patient=patient, sha256=sha256)

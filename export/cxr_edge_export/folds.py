@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
 from cxr_edge_export.dataset import LabelledImage, Progress, decoded, without
@@ -57,9 +57,10 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
     Raises:
         UsageError: recipe or images are unusable, or there is no such cluster.
         ModelError: an image cannot be decoded.
-        OutputError: a list exists already, or cannot be written.
+        OutputError: the folder holds lists already, or cannot be written.
     """
     recipe = read_recipe(request.recipe).recipe
+    _make_folder(request.output)
     held = () if request.test is None else read_selected(recipe, request.test, request.data)
     images = without(read_selected(recipe, request.data, request.data), held)
     looks = []
@@ -73,13 +74,23 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
             words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")
             file = request.output / f"{len(folds) + 1:02}-{words}.txt"
             inside = (image.path.absolute() for image, taken in zip(images, chosen, strict=True) if taken)
-            request.output.mkdir(parents=True, exist_ok=True)
             write_atomically(file, "".join(f"{path.as_posix()}\n" for path in inside).encode(), overwrite=False)
             folds.append(Fold(file, name, int(chosen.sum()), tuple(recipe.labels[label] for label in filled)))
     if not folds:
         message = f"{request.data} has no cluster with {FEWEST} images of each class inside and outside of it"
         raise UsageError(message)
     return folds
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot make the folder {folder}: {error.strerror}"
+        raise OutputError(message) from None
+    if any(folder.glob("*.txt")):
+        message = f"{folder} holds lists already; take another folder"
+        raise OutputError(message)
 
 
 def _filled(

@@ -37,6 +37,25 @@ class Family:
     images: "Iterable[NDArray[np.uint8]]"
 
 
+def check_families(folder: Path | None, recipe: Recipe) -> None:
+    """Refuse, before the long work, a folder that `read_families` could not use.
+
+    Raises:
+        UsageError: the recipe has no image gate to test, or the folder has other sub-folders.
+    """
+    if folder is None:
+        return
+    if recipe.image_gate is None:
+        message = (
+            f"the recipe {recipe.model.name} has no image_gate; nothing could be tested on the families in {folder}"
+        )
+        raise UsageError(message)
+    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    if not found or not set(found) <= set(FOLDERS):
+        message = f"{folder} holds {found}; need the sub-folders pass and refuse"
+        raise UsageError(message)
+
+
 def read_families(folder: Path | None, sets: dataset.Sets, recipe: Recipe) -> list[Family]:
     """The validation images, the synthetic families, and those of a folder; none where the recipe has no image gate.
 
@@ -56,11 +75,8 @@ def read_families(folder: Path | None, sets: dataset.Sets, recipe: Recipe) -> li
     families += [Family(name, "chosen_on", images) for name, images in synthetic_families(drawn)]
     if folder is None:
         return families
-    found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-    if not found or not set(found) <= set(FOLDERS):
-        message = f"{folder} holds {found}; need the sub-folders pass and refuse"
-        raise UsageError(message)
-    for name in found:
+    check_families(folder, recipe)
+    for name in sorted(entry.name for entry in folder.iterdir()):
         for family in sorted(entry for entry in (folder / name).iterdir() if entry.is_dir()):
             files = sorted(file for file in family.rglob("*") if file.is_file())
             if not files:

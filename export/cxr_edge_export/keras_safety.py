@@ -6,6 +6,7 @@ first and trusts nothing but JSON.
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ UNSAFE_CLASSES = frozenset(
 # a Keras 3 file names the module of every object; others than these would be imported
 SAFE_MODULES = ("keras", "tf_keras", "builtins")
 MAX_CONFIG_BYTES = 64 << 20
+MEMBERS = frozenset({"assets/", "config.json", "metadata.json", "model.weights.h5"})
+MAX_INFLATION = 10
+# NotImplementedError: a compression zipfile does not know; RuntimeError: encrypted, or nested without end; TypeError:
+# JSON from no text
+_UNREADABLE = (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def keras_archive_config(path: Path) -> tuple[dict[str, Any], str]:
@@ -43,10 +49,11 @@ def keras_archive_config(path: Path) -> tuple[dict[str, Any], str]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_strange_members(archive)
             config = _read_json(archive, "config.json")
             metadata = _read_json(archive, "metadata.json")
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        message = f"{path} is not a Keras file: {error}"
+    except _UNREADABLE as error:
+        message = f"{path} is not a Keras file: {type(error).__name__}: {error}"
         raise ModelError(message) from None
     return config, str(metadata.get("keras_version", ""))
 
@@ -64,8 +71,8 @@ def hdf5_config(path: Path) -> tuple[dict[str, Any], str]:
             text = file.attrs.get("model_config")
             version = file.attrs.get("keras_version", "")
             config = json.loads(text) if text is not None else None
-    except (OSError, ValueError) as error:
-        message = f"{path} is not a Keras file: {error}"
+    except _UNREADABLE as error:
+        message = f"{path} is not a Keras file: {type(error).__name__}: {error}"
         raise ModelError(message) from None
     if not isinstance(config, dict):
         message = f"{path} holds weights without the model; save the whole model"
@@ -86,6 +93,9 @@ def refuse_code(config: dict[str, Any]) -> None:
     loaded = {k: v for k, v in config.items() if k != "compile_config"}
     for node in _objects(loaded):
         class_name, module = node.get("class_name"), node.get("module")
+        if not isinstance(class_name, str):
+            message = "the model names a layer's class by something that is no text; it is not loaded"
+            raise ModelError(message)
         if class_name in UNSAFE_CLASSES:
             message = (
                 f"the model holds a {class_name} layer, which is stored code or reads other files; it is not loaded. "
@@ -108,6 +118,20 @@ def _objects(config: object) -> Iterator[dict[str, Any]]:
             waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)
+
+
+def _refuse_strange_members(archive: zipfile.ZipFile) -> None:
+    for member in archive.infolist():
+        if member.filename not in MEMBERS and not _is_asset(member.filename):
+            message = f"it holds {member.filename!r}, which Keras does not write"
+            raise ValueError(message)
+        if member.file_size > MAX_CONFIG_BYTES + MAX_INFLATION * member.compress_size:  # Keras stores them as they are
+            message = f"{member.filename} would inflate from {member.compress_size} to {member.file_size} bytes"
+            raise ValueError(message)
+
+
+def _is_asset(name: str) -> bool:
+    return name.startswith("assets/") and ".." not in name.replace("\\", "/").split("/")
 
 
 def _read_json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, read_images, rule_of, without
+from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe
 from cxr_edge_export.recipe.training import Metadata
 
@@ -69,10 +70,10 @@ def read_selected(recipe: Recipe, source: Path, data: Path) -> tuple[LabelledIma
     images = read_images(source, recipe.labels, classes=recipe.classes, root=data)
     if plan.metadata is None:
         return images
-    rows = _metadata(data / plan.metadata.csv, plan.metadata)
+    rows = _Metadata(data / plan.metadata.csv, plan.metadata)
     kept = []
     for image in images:
-        patient, view = rows.get(image.path.name, ("", None))
+        patient, view = rows.of(relative_to(image.path, data))
         if source != data or (view is not None and (not plan.views or view in plan.views)):
             kept.append(replace(image, patient=patient or image.patient))
     return tuple(kept)
@@ -123,30 +124,50 @@ def _by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
     return found
 
 
-def _metadata(file: Path, names: Metadata) -> dict[str, tuple[str, str]]:
-    """File name -> (patient, view), each empty where there is no such column.
+class _Metadata:
+    """What a CSV tells of files: by their path below the data folder, or by their name where that tells one row."""
 
-    Raises:
-        UsageError: unreadable, a column is absent, or a file stands there twice with different values.
-    """
-    columns = [name for name in (names.file, names.patient, names.view) if name is not None]
-    rows: dict[str, tuple[str, str]] = {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            absent = [name for name in columns if name not in (reader.fieldnames or ())]
-            if absent:
-                message = f"{file} has no column {', '.join(absent)}; it has {', '.join(reader.fieldnames or ())}"
+    def __init__(self, file: Path, names: Metadata) -> None:
+        """Read it.
+
+        Raises:
+            UsageError: unreadable, a column is absent, or a file stands there twice with different values.
+        """
+        self._file = file
+        self._rows: dict[str, tuple[str, str]] = {}
+        self._named: dict[str, set[tuple[str, str]]] = {}
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as stream:
+                self._read(csv.DictReader(stream), names)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            message = f"the metadata {file} cannot be read: {error}"
+            raise UsageError(message) from None
+
+    def of(self, path: str) -> tuple[str, str | None]:
+        """(patient, view), each empty where there is no such column; ("", None) of a file that is not listed.
+
+        Raises:
+            UsageError: only its name is listed, several times with different values.
+        """
+        if path in self._rows:
+            return self._rows[path]
+        found = self._named.get(PurePosixPath(path).name, set())
+        if len(found) > 1:
+            message = f"{self._file} lists several files of one name; its paths have to be those below the data folder"
+            raise UsageError(message)
+        return next(iter(found), ("", None))
+
+    def _read(self, reader: "csv.DictReader[str]", names: Metadata) -> None:
+        columns = [name for name in (names.file, names.patient, names.view) if name is not None]
+        if absent := [name for name in columns if name not in (reader.fieldnames or ())]:
+            message = f"{self._file} has no column {', '.join(absent)}; it has {', '.join(reader.fieldnames or ())}"
+            raise UsageError(message)
+        for row in reader:
+            patient, view = (
+                (row[name] or "").strip() if name is not None else "" for name in (names.patient, names.view)
+            )
+            path = PureWindowsPath(row[names.file] or "")  # which knows both separators
+            if self._rows.setdefault(path.as_posix(), (patient, view)) != (patient, view):
+                message = f"{self._file}, line {reader.line_num}: a file is listed twice, with different values"
                 raise UsageError(message)
-            for row in reader:
-                found = tuple(
-                    (row[name] or "").strip() if name is not None else "" for name in (names.patient, names.view)
-                )
-                name = Path(row[names.file] or "").name
-                if rows.setdefault(name, (found[0], found[1])) != found:
-                    message = f"{file}, line {reader.line_num}: a file is listed twice, with different values"
-                    raise UsageError(message)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        message = f"the metadata {file} cannot be read: {error}"
-        raise UsageError(message) from None
-    return rows
+            self._named.setdefault(path.name, set()).add((patient, view))

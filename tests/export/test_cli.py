@@ -36,6 +36,26 @@ def test_interrupted(workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_it_as_documented(name: str) -> None:
+    script = "import os, signal, sys, cxr_edge_export.cli; app = sys.modules['cxr_edge_export.cli.app']\n"
+    script += f"app.run = lambda arguments: os.kill(os.getpid(), signal.{name})\n"
+    script += "try: app.main()\nexcept KeyboardInterrupt: print('interrupted')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "interrupted\n"
+
+
+def test_a_reader_that_goes_away_is_no_defect() -> None:
+    command = [sys.executable, "-m", "cxr_edge_export", "--version"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()  # long before Python has started
+    assert (process.wait(), process.stderr.read()) == (141, b"")
+    process.stderr.close()
+
+
 def test_help_needs_no_tensorflow() -> None:
     script = "import sys; from cxr_edge_export import cli; cli.run(['--help']); print('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import importlib
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,27 @@ def test_the_file_classifies_as_keras_does(
         assert isinstance(prediction, cxr_edge.Prediction)
         assert prediction.score == pytest.approx(keras_score(trained, path, contract), abs=tolerance)
         assert prediction.label == path.parent.name
+
+
+def test_a_recipe_that_reads_otherwise_than_the_training_run_is_refused(workbench: Any, tmp_path: Path) -> None:
+    """Parity would not tell: Keras would be fed the same wrong way."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copyfile(workbench.model, run / "model.keras")
+    shutil.copyfile(workbench.recipe, run / "recipe.toml")
+    (run / "run.json").write_text("{}", encoding="utf-8")
+    recipe = workbench.recipe_with(
+        tmp_path, ('"pillow-bilinear"', '"pillow-bicubic"'), ("scale = [64.0", "scale = [1.0")
+    )
+    request = workbench.request(tmp_path / "tiny.onnx", models=(run / "model.keras",), recipe=recipe)
+    with pytest.raises(UsageError, match="another resize, normalization than the training run in"):
+        convert(request)
+    assert not (tmp_path / "tiny.onnx").exists()
+
+
+def test_families_without_an_image_gate_to_test_are_refused_at_once(workbench: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no image_gate; nothing could be tested"):
+        convert(workbench.request(tmp_path / "tiny.onnx", families=tmp_path))
 
 
 def test_graph_takes_uint8_and_gives_named_outputs(converted: Path) -> None:

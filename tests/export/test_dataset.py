@@ -33,7 +33,7 @@ def put(folder: Path, label: str, name: str, level: int) -> Path:
         ("IM-0117-0001.png", "IM-0117"),
         ("IM-0117-0001-0002.png", "IM-0117"),
         ("NORMAL2-IM-0370-0001.png", "NORMAL2-IM-0370"),
-        ("scan.png", "scan.png"),
+        ("BACTERIA-1008087-0001.png", "1008087"),
     ],
 )
 def test_patient_from_the_name(tmp_path: Path, name: str, patient: str) -> None:

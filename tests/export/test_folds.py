@@ -89,7 +89,7 @@ def test_held_back_images_are_in_no_fold(request_to: FoldsRequest, capsys: pytes
     texts = [file.read_text(encoding="utf-8") for file in request_to.output.iterdir()]
     assert len(texts) == said.count("\n") > 4
     assert not any("IM-0001-" in text or "person9_" in text for text in texts)
-    with pytest.raises(OutputError, match="exists already"):
+    with pytest.raises(OutputError, match="holds lists already"):
         write_folds(request_to)
 
 

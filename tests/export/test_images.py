@@ -76,7 +76,7 @@ def test_an_unreadable_image_is_told_by_its_place_in_the_whole_set(tmp_path: Pat
     listed = read_images(tmp_path, recipe.labels)
     damaged = listed[TOGETHER + 3]
     damaged.path.write_bytes(damaged.path.read_bytes()[:40])
-    with pytest.raises(ModelError, match=f"image {TOGETHER + 3} "):
+    with pytest.raises(ModelError, match=f"image {TOGETHER + 4} of"):
         load_images(listed, recipe, None)
 
 
@@ -84,7 +84,7 @@ def finer(folder: Path) -> Any:
     stages = [{"epochs": 1, "batch": 1, "learning_rate": 0.1}]
     training = {"stages": stages, "auxiliary": {"weight": 1.0, "classes": KINDS}}
     recipe = recipe_of(network={"layers": LAYERS}, training=training)
-    return load_images(read_images(folder, recipe.labels), recipe, None).finer
+    return load_images(read_images(folder, recipe.labels), recipe, None, finer=True).finer
 
 
 def test_finer_classes_by_the_nearest_folder_and_the_name(tmp_path: Path) -> None:

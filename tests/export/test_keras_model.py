@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,59 @@ def test_no_model(tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_bytes(b"not a model")
     with pytest.raises(ModelError):
         load_model(tmp_path / name)
+
+
+def archive(path: Path, config: bytes, extra: tuple[str, bytes] | None = None) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+        if extra is not None:
+            made.writestr(*extra)
+        made.writestr("config.json", config)
+        made.writestr("metadata.json", b"{}")
+    return path
+
+
+def flipped(path: Path, place: bytes, offset: int, byte: int) -> Path:
+    """A byte changed after the first occurrence of `place`, or of each where it is a header's."""
+    content = bytearray(path.read_bytes())
+    at = content.find(place)
+    while at >= 0:
+        content[at + offset] = byte
+        at = content.find(place, at + 1)
+    path.write_bytes(content)
+    return path
+
+
+LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: archive(path, b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}"),
+        lambda path: archive(path, b'{"class_name": ["Lambda"]}'),
+        lambda path: archive(path, b'{"class_name": {"class_name": 3}}'),
+        lambda path: archive(path, b"{}", extra=("../../evil", b"x")),
+        lambda path: archive(path, b"{}", extra=("assets/../../evil", b"x")),
+        lambda path: archive(path, b"{}", extra=("model.weights.h5", bytes(200 << 20))),
+        lambda path: flipped(archive(path, b"[" * 5000), b"config.json", 12, 0xFF),
+        lambda path: flipped(flipped(archive(path, b"{}"), LOCAL, 6, 1), CENTRAL, 8, 1),
+        lambda path: flipped(flipped(archive(path, b"{}"), LOCAL, 8, 98), CENTRAL, 10, 98),
+    ],
+    ids=["nested", "list", "object", "upwards", "asset", "bomb", "damaged", "encrypted", "compression"],
+)
+def test_a_hostile_archive_is_refused_in_one_line(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    with pytest.raises(ModelError, match=r"^[^\n]+$"):
+        load_model(make(tmp_path / "hostile.keras"))
+
+
+@pytest.mark.parametrize("value", [np.arange(3), None], ids=["array", "empty"])
+def test_a_hostile_hdf5_file_is_refused_in_one_line(tmp_path: Path, value: Any) -> None:
+    import h5py  # type: ignore[import-untyped]
+
+    with h5py.File(tmp_path / "hostile.h5", "w") as made:
+        made.attrs["model_config"] = h5py.Empty("S10") if value is None else value
+    with pytest.raises(ModelError, match=r"^[^\n]+$"):
+        load_model(tmp_path / "hostile.h5")
 
 
 def as_if_saved_by_keras_2(source: Path, target: Path) -> None:

@@ -119,6 +119,10 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
     (run / "recipe.toml").write_text(tomlkit.dumps(raw_recipe(**stages)), encoding="utf-8")
     with pytest.raises(UsageError, match="tells another network, training than the run"):
         write_card(model, folder / "other.md", overwrite=False, run=run)
+    other = workbench.recipe.read_text(encoding="utf-8").replace("scale = [64.0", "scale = [32.0")
+    (run / "recipe.toml").write_text(other, encoding="utf-8")
+    with pytest.raises(UsageError, match="another normalization than the training run"):
+        write_card(model, folder / "other.md", overwrite=False, run=run)
     (folder / "recipe.toml").unlink()
     with pytest.raises(UsageError, match="which is not beside the model"):
         write_card(model, folder / "other.md", overwrite=False, run=run)

@@ -1,7 +1,6 @@
 """Training on phantoms: it learns, repeats itself, and goes on after being killed as if nothing had happened."""
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -10,60 +9,24 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-import tomlkit
 from PIL import Image
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
-from recipes import LAYERS, raw_recipe
+from recipes import LAYERS
+from training_runs import TRAINING, Watching, recipe_file, request
 
 from cxr_edge.errors import ModelError, OutputError, UsageError
 from cxr_edge_export.training.metrics_file import Metrics
-from cxr_edge_export.training.run_folder import Row, RunFolder
-from cxr_edge_export.training.train import TrainRequest, train
+from cxr_edge_export.training.run_folder import Checkpoint, Row, RunFolder, State
+from cxr_edge_export.training.train import train
 from cxr_edge_export.training.trainer import TrainingDiverged
-
-STAGES: list[dict[str, Any]] = [
-    {"epochs": 4, "batch": 8, "learning_rate": 0.01, "side": 32},
-    {"epochs": 10, "batch": 8, "learning_rate": 0.01, "schedule": "cosine", "warmup_epochs": 1},
-]
-TRAINING: dict[str, Any] = {
-    "optimizer": "adamw",
-    "weight_decay": 0.001,
-    "averaging": 0.8,
-    "stages": STAGES,
-    "augmentation": {"rotation": 6.0, "shift": 0.05, "contrast": 0.1},
-}
-
-
-class Watching:
-    """Counts steps and epochs, and stops the training when asked to, as Ctrl-C would."""
-
-    def __init__(self, stop_after: int | None = None) -> None:
-        """Never stop, or at this call."""
-        self.rows: list[Row] = []
-        self.calls = 0
-        self._stop_after = stop_after
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """One moment at which Ctrl-C may come."""
-        assert stage
-        assert 0 < done <= total
-        self.calls += 1
-        if self.calls == self._stop_after:
-            raise KeyboardInterrupt
-
-    def epoch(self, row: Row) -> None:
-        """Another one, after the checkpoint."""
-        self.rows.append(row)
-        self.progress("epoch", 1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +34,6 @@ def data(workbench: Any) -> Path:
     """Eighty phantoms."""
     folder: Path = workbench.calibration
     return folder
-
-
-def recipe_file(folder: Path, **changes: Any) -> Path:
-    given = {"network": {"layers": LAYERS}, "training": TRAINING, "selection": {"validation": 0.25, "test": 0.2}}
-    path = folder / "recipe.toml"
-    path.write_text(tomlkit.dumps(raw_recipe(**(given | changes))), encoding="utf-8")
-    return path
-
-
-def request(recipe: Path, data: Path, output: Path, *, resume: bool = False, **changes: Any) -> TrainRequest:
-    given: dict[str, Any] = {"validation": None, "test": None, "backend": None, "seed": None}
-    return TrainRequest(recipe=recipe, data=data, output=output, resume=resume, **(given | changes))
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +164,119 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, data: Path) ->
         train(request(recipe_file(tmp_path), data, tmp_path / "run"), Watching(stop_after=1))
     with RunFolder(tmp_path / "run").held():
         pass
+
+
+def test_there_has_to_be_a_run_to_go_on_with(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(UsageError, match="holds no run to go on with"):
+        train(request(recipe_file(tmp_path), data, tmp_path / "mistyped", resume=True), Watching())
+
+
+def test_a_kill_before_the_first_record_leaves_nothing_in_the_way(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".cxr-edge-0123456789abcdef.part").write_bytes(b"{")
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), data, tmp_path / "run"), Watching(stop_after=1))
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped"])
+def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path, damage: str) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(Checkpoint(State(), [np.arange(500.0)], [], []))
+    file = tmp_path / "checkpoint.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes({"cut": bytes(content[: len(content) // 2]), "empty": b"", "flipped": bytes(content)}[damage])
+    with pytest.raises(ModelError, match=r"^the checkpoint .* is damaged: [^\n]+$"):
+        folder.checkpoint()
+
+
+def test_a_bad_test_image_is_found_before_the_training(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    listing = tmp_path / "test.txt"
+    chosen = [next((tmp_path / "data" / label).iterdir()) for label in ("NORMAL", "PNEUMONIA")]
+    listing.write_text("".join(f"{file.as_posix()}\n" for file in chosen), encoding="utf-8")
+    chosen[1].write_bytes(chosen[1].read_bytes()[:100])
+    watching = Watching()
+    with pytest.raises(ModelError, match="image 2 of"):
+        train(request(recipe_file(tmp_path), tmp_path / "data", tmp_path / "run", test=listing), watching)
+    assert watching.rows == []
+
+
+def test_only_training_images_need_an_auxiliary_class(tmp_path: Path, data: Path) -> None:
+    """Those of another hospital are named otherwise."""
+    elsewhere = tmp_path / "elsewhere"
+    for label in ("NORMAL", "PNEUMONIA"):
+        (elsewhere / label).mkdir(parents=True)
+        for number, file in enumerate(sorted((data / label).iterdir())[:3]):
+            Image.open(file).rotate(180).save(elsewhere / label / f"{number}{file.suffix}")
+    kinds = [{"label": "NORMAL", "name_contains": "IM-"}, {"label": "PNEUMONIA", "name_contains": "person"}]
+    stages = [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]
+    recipe = recipe_file(tmp_path, training={"stages": stages, "auxiliary": {"weight": 0.5, "classes": kinds}})
+    found = train(request(recipe, data, tmp_path / "run", test=elsewhere), Watching())
+    assert found.test is not None
+    assert found.test.images == 6
+
+
+def test_images_that_changed_their_class_are_another_set(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), tmp_path / "data", tmp_path / "run"), Watching(stop_after=9))
+    moved = next((tmp_path / "data" / "NORMAL").iterdir())
+    moved.rename(tmp_path / "data" / "PNEUMONIA" / moved.name)
+    with pytest.raises(UsageError, match=r"was begun with another .*_sha256"):
+        train(request(recipe_file(tmp_path), tmp_path / "data", tmp_path / "run", resume=True), Watching())
+
+
+def test_it_is_said_where_nothing_tells_the_patients(tmp_path: Path, data: Path) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number, file in enumerate(sorted((data / label).iterdir())):
+            shutil.copyfile(file, tmp_path / "data" / label / f"scan{number}{file.suffix}")
+    for folder, notes in ((data, 0), (tmp_path / "data", 1)):
+        watching = Watching(stop_after=1)
+        with pytest.raises(KeyboardInterrupt):
+            train(request(recipe_file(tmp_path), folder, tmp_path / f"run{notes}"), watching)
+        assert len(watching.notes) == notes
+    assert "nothing tells the patient of 80 of 80 images" in watching.notes[0]
+
+
+@pytest.mark.parametrize("damage", ["network", "image"])
+def test_a_run_that_fails_at_its_start_does_not_block_its_folder(tmp_path: Path, data: Path, damage: str) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    bad = next((tmp_path / "data" / "NORMAL").iterdir())
+    whole = bad.read_bytes()
+    if damage == "image":
+        bad.write_bytes(whole[:100])
+    layers = LAYERS[:3] if damage == "network" else LAYERS
+    with pytest.raises((UsageError, ModelError)):
+        train(
+            request(recipe_file(tmp_path, network={"layers": layers}), tmp_path / "data", tmp_path / "run"), Watching()
+        )
+    bad.write_bytes(whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), tmp_path / "data", tmp_path / "run"), Watching(stop_after=40))
+
+
+def test_a_size_that_a_later_stage_cannot_have_is_refused_before_the_first(tmp_path: Path, data: Path) -> None:
+    layers = [{"kind": "conv", "filters": 2}, *[{"kind": "max-pool"}] * 5, {"kind": "global-average-pool"}]
+    stage = {"epochs": 1, "batch": 8, "learning_rate": 0.01}
+    stages = [stage, stage | {"side": 16}, stage]
+    watching = Watching()
+    with pytest.raises(UsageError, match=r"^stage 2, of 16 pixels: the network .* cannot be built: Computed"):
+        train(
+            request(
+                recipe_file(tmp_path, network={"layers": layers}, training={"stages": stages}), data, tmp_path / "run"
+            ),
+            watching,
+        )
+    assert watching.calls == 0
+
+
+def test_a_network_without_pooling_is_refused_before_any_work(tmp_path: Path, data: Path) -> None:
+    recipe = recipe_file(tmp_path, network={"layers": LAYERS[:3]})
+    with pytest.raises(UsageError, match="a pooling or flatten layer is missing"):
+        train(request(recipe, data, tmp_path / "run"), Watching())
 
 
 def test_another_run_is_not_gone_on_with(tmp_path: Path, data: Path) -> None:
@@ -403,6 +467,20 @@ def test_evaluate_reports_what_training_measured(finished: tuple[Path, Metrics, 
         judge(JudgeRequest(run=data, data=data, images=None, operating_point=None))
 
 
+def test_evaluate_knows_no_patients_where_nothing_tells_them(
+    finished: tuple[Path, Metrics, Watching], data: Path, tmp_path: Path
+) -> None:
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / label).mkdir()
+        for number, file in enumerate(sorted((data / label).iterdir())[:4]):
+            shutil.copyfile(file, tmp_path / label / f"{label}{number}{file.suffix}")
+    report = judge(JudgeRequest(run=finished[0], data=data, images=tmp_path, operating_point=None))
+    assert report.patients is None
+    assert judge(JudgeRequest(run=finished[0], data=data, images=None, operating_point=None)).patients is not None
+
+
 def test_compare_puts_runs_side_by_side(
     finished: tuple[Path, Metrics, Watching], tmp_path: Path, converted: Path, workbench: Any
 ) -> None:
@@ -425,102 +503,6 @@ def test_compare_puts_runs_side_by_side(
     assert [line["run"] for line in to_table(rows)] == ["run", "with-int8"]
     with pytest.raises(UsageError, match="no finished training run"):
         compare([tmp_path])
-
-
-SPACE = """
-trials = 3
-monitor = "auc"
-
-[[parameters]]
-path = "training.stages.0.learning_rate"
-low = 1e-3
-high = 1e-1
-log = true
-
-[[parameters]]
-path = "network.layers.0.filters"
-choices = [4, 8]
-"""
-
-
-def test_tuning_is_bounded_goes_on_and_writes_a_recipe(tmp_path: Path, data: Path) -> None:
-    from cxr_edge_export.recipe import read_recipe
-    from cxr_edge_export.training.tune import TuneRequest, tune
-
-    plan = {"stages": [{"epochs": 2, "batch": 8, "learning_rate": 0.01}]}
-    recipe, space = recipe_file(tmp_path, training=plan), tmp_path / "space.toml"
-    recipe.write_text("# kept\n" + recipe.read_text(encoding="utf-8"), encoding="utf-8")
-    space.write_text(SPACE, encoding="utf-8")
-    tuning = TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space)
-    with pytest.raises(KeyboardInterrupt):
-        tune(tuning, Watching(stop_after=40))
-    space.write_text(SPACE.replace('"auc"', '"cross_entropy"'), encoding="utf-8")
-    with pytest.raises(UsageError, match="begun with another monitor; it cannot"):
-        tune(tuning, Watching())
-    space.write_text(SPACE.replace("trials = 3", "trials = 2"), encoding="utf-8")
-    with pytest.raises(UsageError, match="begun with another seed; it cannot"):
-        tune(replace(tuning, base=replace(tuning.base, seed=9)), Watching())
-    space.write_text(SPACE, encoding="utf-8")
-    rows = tune(tuning, Watching())
-    assert len(rows) == 3
-    study = [json.loads(line) for line in (tmp_path / "search" / "study.journal").read_text().splitlines()]
-    rates = [entry["param_value_internal"] for entry in study if "learning_rate" in str(entry.get("param_name"))]
-    assert len(set(rates)) == len(rates) == 4, "what the killed trial drew is not drawn again"
-    best = max((row for row in rows if row.figure is not None), key=lambda row: row.figure or 0)
-    tuned = read_recipe(tmp_path / "search" / "recipe.toml")
-    assert tuned.text.startswith("# kept\n")
-    assert tuned.recipe.training is not None
-    assert tuned.recipe.training.stages[0].learning_rate == best.values["training.stages.0.learning_rate"]
-    with pytest.raises(OutputError, match="exists already"):
-        tune(tuning, Watching())
-
-
-def test_a_trial_given_up_has_no_figure() -> None:
-    """Optuna keeps the last epoch's as its value."""
-    import optuna
-
-    from cxr_edge_export.training.tune import trial_row
-
-    states = optuna.trial.TrialState
-    found = [trial_row(optuna.create_trial(state=state, value=0.4)) for state in (states.COMPLETE, states.PRUNED)]
-    assert [row.figure for row in found] == [0.4, None]
-
-
-def test_trials_that_diverge_are_given_up(tmp_path: Path, data: Path) -> None:
-    from cxr_edge_export.training.tune import TuneRequest, tune
-
-    plan = {"optimizer": "sgd", "stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
-    recipe, space = recipe_file(tmp_path, training=plan), tmp_path / "space.toml"
-    rate = '[[parameters]]\npath = "training.stages.0.learning_rate"\nchoices = {}\n'
-    space.write_text("trials = 4\nseed = 2\n" + rate.format("[0.01, 1e30]"), encoding="utf-8")
-    rows = tune(TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space), Watching())
-    figures = {row.values["training.stages.0.learning_rate"]: row.figure for row in rows}
-    assert figures[1e30] is None
-    assert figures[0.01] is not None
-    space.write_text("trials = 1\n" + rate.format("[1e30, 1e31]"), encoding="utf-8")
-    with pytest.raises(UsageError, match="of 1 trials none came to its end"):
-        tune(TuneRequest(base=request(recipe, data, tmp_path / "none"), space=space), Watching())
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("network.layers.0.filters", "network.layers.9.filters", "no key network.layers.9.filters"),
-        ("network.layers.0.filters", "network.layers.0.filter", "no key network.layers.0.filter"),
-        ("choices = [4, 8]", "choices = []", "needs choices, or low below high"),
-        ("low = 1e-3", "low = 0.0", "above 0 with log"),
-        ("choices = [4, 8]", 'choices = ["many"]', "not valid"),
-        ("trials = 3", "trails = 3", "trails"),
-    ],
-)
-def test_a_space_that_fits_no_recipe_is_refused(tmp_path: Path, data: Path, old: str, new: str, words: str) -> None:
-    from cxr_edge_export.training.tune import TuneRequest, tune
-
-    space = tmp_path / "space.toml"
-    space.write_text(SPACE.replace(old, new), encoding="utf-8")
-    base = request(recipe_file(tmp_path), data, tmp_path / "search")
-    with pytest.raises(UsageError, match=words):
-        tune(TuneRequest(base=base, space=space), Watching())
 
 
 def first_rows(run: Path) -> Row:

@@ -1,14 +1,17 @@
 """The application that the commands belong to, and the one place that turns errors into exit codes."""
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from cxr_edge._version import __version__
+from cxr_edge.cli import console
 from cxr_edge.errors import CxrEdgeError
 
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
@@ -19,7 +22,7 @@ app = typer.Typer(
     name="cxr-edge-export",
     help="Train a Keras chest-X-ray classifier, and turn it into one ONNX file that carries its contract.",
     epilog="Exit codes: 0 done, 2 usage, 5 model or environment unusable, 6 output unwritable or existing, "
-    "7 a limit of the recipe is broken, 130 interrupted.",
+    "7 a limit of the recipe is broken, 130 interrupted, 141 the reader of the output went away.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -40,6 +43,9 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
+    for name in ("SIGTERM", "SIGHUP"):  # as after Ctrl-C; Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -61,6 +67,11 @@ def run(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
+    raise KeyboardInterrupt
+
+
 def _version(*, wanted: bool) -> None:
     if wanted:
         write_out(f"cxr-edge-export {__version__}\n")
@@ -68,12 +79,20 @@ def _version(*, wanted: bool) -> None:
 
 
 def _failed(message: str, code: int) -> int:
-    sys.stderr.write(f"cxr-edge-export: {message}\n")
+    say(message)
     return code
 
 
+def say(text: str) -> None:
+    """One line on standard error."""
+    sys.stderr.write(f"cxr-edge-export: {text}\n")
+
+
 def write_out(text: str) -> None:
-    """Print on standard output, whatever its encoding."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    sys.stdout.flush()
+    """Print on standard output, whatever its encoding.
+
+    Raises:
+        typer.Exit: the reader went away.
+        OutputError: it cannot be written.
+    """
+    console.out(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxr_edge.files import refuse_existing, write_atomically
-from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, write_out
+from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, say, write_out
 from cxr_edge_export.cli.progress import Bar
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def tune_command(  # noqa: PLR0913 - one parameter per option
     weights: WeightsOption = None,
 ) -> None:
     """Search for better hyper-parameters, judged on validation images, and write the tuned recipe."""
-    from cxr_edge_export.training.tune import TUNED, TuneRequest, read_space, tune
+    from cxr_edge_export.training.space import read_space
+    from cxr_edge_export.training.tune import TUNED, TuneRequest, tune
 
     base = _request(recipe, data, (validation, test), output, backend=backend, seed=seed, weights=weights, resume=False)
     with _Watcher() as watcher:
@@ -180,6 +181,9 @@ class _Watcher(Bar):
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.show(stage, done, total)
+
+    def note(self, text: str) -> None:
+        say(f"note: {text}")
 
     def epoch(self, row: "Row") -> None:
         auc = "" if row.auc is None else f", AUC {row.auc:.4f}"

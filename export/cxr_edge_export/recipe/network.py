@@ -8,13 +8,14 @@ from cxr_edge.contract.image_gate import Name
 from cxr_edge_export.recipe.tables import Count, Strict
 
 Rate = Annotated[float, Meta(ge=0, lt=1)]
+Width = Annotated[int, Meta(ge=1, le=1 << 16)]
 ActivationFunction = Literal["linear", "relu", "elu", "selu", "gelu", "swish", "tanh", "sigmoid"]
 
 
 class Conv(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="conv"):
     """A 2D convolution, square."""
 
-    filters: Count
+    filters: Width
     kernel: Count = 3
     stride: Count = 1
     padding: Literal["same", "valid"] = "same"
@@ -67,7 +68,7 @@ class Dropout(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag
 class Dense(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="dense"):
     """A fully connected layer."""
 
-    units: Count
+    units: Width
     activation: ActivationFunction = "relu"
     l2: Annotated[float, Meta(ge=0)] = 0.0
 

@@ -1,6 +1,7 @@
 """Reading a recipe, strictly: an unknown key, an unknown value or a contradiction is refused."""
 
 import hashlib
+import math
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from typing import Any
 
 import msgspec
 
+from cxr_edge.contract import check
 from cxr_edge.contract.closed import unknown_fields
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe.network import Flatten, NetworkPlan
 from cxr_edge_export.recipe.schema import Recipe
 from cxr_edge_export.recipe.training import TrainingPlan
+from cxr_edge_export.recipe.words import allowed_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def read_recipe(path: Path) -> RecipeFile:
     try:
         text = path.read_text(encoding="utf-8")
         raw = tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         message = f"the recipe {path} cannot be read: {error}"
         raise UsageError(message) from None
     recipe = parse_recipe(raw)
@@ -47,16 +50,20 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
     Raises:
         UsageError: as `read_recipe`.
     """
-    filled = _folded(raw) | {
-        "training_data": {"sha256": None} | raw.get("training_data", {}),
-        "intended_use": {"age_years": None} | raw.get("intended_use", {}),
-    }
+    filled = _folded(raw)
+    for name, default in (("training_data", {"sha256": None}), ("intended_use", {"age_years": None})):
+        if isinstance(given := raw.get(name, {}), dict):
+            filled[name] = default | given
     if isinstance(members := raw.get("members"), list):
         filled["members"] = [_folded(member) if isinstance(member, dict) else member for member in members]
+    for place in _infinite(filled):
+        message = f"the recipe is not valid: {place} is no finite number"
+        raise UsageError(message)
     try:
         recipe = msgspec.convert(filled, Recipe)
     except msgspec.ValidationError as error:
-        message = f"the recipe is not valid: {error}"
+        allowed = allowed_at(str(error))
+        message = f"the recipe is not valid: {error}{f'; it has to be: {allowed}' if allowed else ''}"
         raise UsageError(message) from None
     if unknown := next(unknown_fields(filled, msgspec.to_builtins(recipe)), None):
         message = f"the recipe holds an unknown key: {unknown}"
@@ -67,15 +74,32 @@ def parse_recipe(raw: dict[str, Any]) -> Recipe:
     return recipe
 
 
+def _infinite(table: dict[str, Any]) -> Iterator[str]:
+    """Where inf or nan stand."""
+    waiting: list[tuple[str, Any]] = list(table.items())
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            yield name
+        elif isinstance(value, dict | list):
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{name}.{key}", part) for key, part in parts]
+
+
 def _folded(table: dict[str, Any]) -> dict[str, Any]:
-    # folding is what this tool does; the recipe neither asks for it nor can refuse it
     given = table.get("normalization")
-    return table | {"normalization": given | {"folded": True}} if isinstance(given, dict) else table
+    if not isinstance(given, dict):
+        return dict(table)
+    if given.get("folded", True) is not True:
+        message = "the recipe is not valid: normalization.folded is what this tool does; a recipe cannot refuse it"
+        raise UsageError(message)
+    return table | {"normalization": given | {"folded": True}}
 
 
 def _contradictions(recipe: Recipe) -> Iterator[str]:
     names = [rule.name for rule in recipe.operating_points]
     yield from _member_faults(recipe)
+    yield from _contract_faults(recipe)
     if recipe.default_operating_point not in names:
         yield f"default_operating_point {recipe.default_operating_point!r} is not among {names}"
     yield from _rule_faults(recipe)
@@ -112,7 +136,21 @@ def _member_faults(recipe: Recipe) -> Iterator[str]:
             yield f"two members share their {what}: {', '.join(names)}"
 
 
+def _contract_faults(recipe: Recipe) -> Iterator[str]:
+    """What the contract would be refused for, hours later."""
+    if len(set(recipe.labels)) != len(recipe.labels):
+        yield f"labels {recipe.labels} are not distinct"
+    for member in recipe.contract_members:
+        yield from check.member_faults(member)
+    yield from check.text_faults(recipe.labels, [rule.name for rule in recipe.operating_points], recipe.intended_use)
+    if recipe.golden.tolerance > check.MAX_GOLDEN_TOLERANCE:
+        yield f"golden.tolerance is {recipe.golden.tolerance}; at most {check.MAX_GOLDEN_TOLERANCE} proves anything"
+
+
 def _rule_faults(recipe: Recipe) -> Iterator[str]:
+    names = [rule.name for rule in recipe.operating_points]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        yield f"two operating points are called {', '.join(twice)}"
     for rule in recipe.operating_points:
         if (rule.value is None) != (rule.rule == "youden"):
             needed = "needs a" if rule.value is None else "takes no"

@@ -31,8 +31,8 @@ class Metadata(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         csv: path, relative to the data folder.
-        file: name of the column that holds the file's name.
-        patient: of the column with the patient; absent: the file's name tells.
+        file: name of the column that holds the file's path below the data folder, or its name where that is one file's.
+        patient: of the column with the patient; absent: name, DICOM tags or folder tell.
         view: of the column with the projection; absent: there is none.
     """
 

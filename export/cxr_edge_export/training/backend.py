@@ -24,8 +24,8 @@ def keras_module(backend: Backend | None = None) -> Any:  # noqa: ANN401 - Keras
         os.environ["KERAS_BACKEND"] = backend
     try:
         import keras
-    except ImportError as error:
-        message = f"Keras cannot use the backend {backend or 'tensorflow'}: {error}"
+    except (ImportError, ValueError) as error:  # ValueError: a name that Keras does not know
+        message = f"Keras cannot use the backend {backend or os.environ.get('KERAS_BACKEND', 'tensorflow')}: {error}"
         raise EnvironmentUnusable(message) from None
     if backend is not None and keras.backend.backend() != backend:
         message = f"Keras runs on {keras.backend.backend()} in this process; {backend} was asked for"

@@ -29,7 +29,7 @@ class Images:
     Attributes:
         gray: (N, rows, columns), uint8; float32 for kernels that give fractions. Channels are all equal.
         labels: int64 (N,).
-        finer: int64 (N,), the auxiliary classes; None without any.
+        finer: int64 (N,), the auxiliary classes; None without any, or where they were not asked for.
     """
 
     gray: "NDArray[Any]"
@@ -38,7 +38,12 @@ class Images:
 
 
 def load_images(
-    images: Sequence[LabelledImage], recipe: Recipe, side: int | None, told: Callable[[int], None] = lambda _done: None
+    images: Sequence[LabelledImage],
+    recipe: Recipe,
+    side: int | None,
+    told: Callable[[int], None] = lambda _done: None,
+    *,
+    finer: bool = False,
 ) -> Images:
     """Decode and resize, as the runtime would for a model of that input size.
 
@@ -47,11 +52,13 @@ def load_images(
         recipe: rendering, resize and classes.
         side: height and width; None: the recipe's.
         told: is told how many are done.
+        finer: with their auxiliary classes, if the recipe has any: to train on.
 
     Raises:
         ModelError: an image cannot be decoded.
         UsageError: an image is of no auxiliary class.
     """
+    classes = _finer(images, recipe) if finer else None  # before the long work
     member = member_of_size(recipe, side)
     parts = [range(len(images))[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
     gray: list[NDArray[Any]] = []
@@ -62,7 +69,7 @@ def load_images(
     return Images(
         gray=np.concatenate(gray),
         labels=np.array([image.label for image in images], np.int64),
-        finer=_finer(images, recipe),
+        finer=classes,
     )
 
 

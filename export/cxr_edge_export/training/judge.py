@@ -13,6 +13,7 @@ from cxr_edge.types import ModelIdentity, OperatingPoint
 from cxr_edge_export import dataset, onnx_float, operating_points, parity
 from cxr_edge_export.dataset import LabelledImage, Progress
 from cxr_edge_export.keras_model import SourceModel, load_model
+from cxr_edge_export.patients import known
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.training.run_folder import MODEL, RECIPE
@@ -105,7 +106,7 @@ def _case(image: LabelledImage, row: "NDArray[np.float64]", recipe: Recipe, poin
     return Case(
         path=str(image.path),
         content_sha256=image.sha256,
-        patient=image.patient,
+        patient=known(image.patient),
         label=recipe.labels[image.label],
         given=verdict.label,
         score=verdict.score,

@@ -1,5 +1,6 @@
 """The Keras network that a recipe describes."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PROBABILITIES = "probabilities"
 AUXILIARY = "auxiliary"
+OUTPUT_RANK = 2  # (images, labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +66,21 @@ def build(recipe: Recipe, folder: Path, side: int | None = None) -> Built:
         else:
             built = _on_backbone(_backbone(plan, shape), _head_layers(recipe, plan))
     except ValueError as error:
-        message = f"the network of the recipe cannot be built: {str(error).splitlines()[0]}"
+        message = f"the network of the recipe cannot be built: {_reason(error)}"
         raise UsageError(message) from None
+    shapes = [tuple(output.shape) for output in built.model.outputs]
+    if any(len(found) != OUTPUT_RANK for found in shapes):
+        message = f"the network of the recipe gives {shapes[0][1:]} for an image; a pooling or flatten layer is missing"
+        raise UsageError(message)
     if plan.weights not in NAMED:
         load_weights(built, folder / plan.weights)
     return built
+
+
+def _reason(error: ValueError) -> str:
+    """What Keras means: its first line may only name the call, in colours the second one the fault."""
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith("Exception encountered")), "no reason given")
 
 
 def _on_backbone(backbone: Any, layers: "_HeadLayers") -> Built:  # noqa: ANN401 - a keras.Model

@@ -1,9 +1,11 @@
 """The folder of one training run: what it was begun with, its checkpoint, and what came out of it."""
 
 import contextlib
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -27,8 +29,10 @@ RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
     "curves.png",
     "model.keras",
 )
+LISTS: Final = ("training.txt", "validation.txt", "test.txt")
 CHECKPOINT: Final = "checkpoint.npz"
 LOCK: Final = ".lock"
+PART: Final = ".part"  # of files that a kill left half written
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,7 +41,8 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         recipe_sha256: of its text.
         seed: of everything that is drawn.
-        training_sha256: of the set of training images; `validation_sha256`, `test_sha256` likewise.
+        training_sha256: of the training images, their labels, names and order; `validation_sha256`, `test_sha256`
+            likewise.
         weights: initial ones: `random`, `imagenet`, or `sha256:` and the hash of a file.
         software: versions of Keras and of its backend.
     """
@@ -140,7 +145,7 @@ class RunFolder:
 
         Raises:
             OutputError: the folder holds a run already and `resume` is not asked for, or cannot be written.
-            UsageError: the run in it was begun otherwise, or is done.
+            UsageError: there is none to go on with, or the run in it was begun otherwise, or is done.
         """
         record = self.path / RUN
         if record.exists():
@@ -153,12 +158,25 @@ class RunFolder:
                 message = f"the run in {self.path} is done"
                 raise UsageError(message)
             return self.checkpoint()
+        for left in self.path.glob(f".*{PART}"):
+            left.unlink(missing_ok=True)
         if any(path.name != LOCK for path in self.path.iterdir()):
             message = f"{self.path} is not empty, and holds no run"
             raise OutputError(message)
+        if resume:
+            message = f"{self.path} holds no run to go on with; begin one without --resume"
+            raise UsageError(message)
         write_atomically(record, _pretty(beginning), overwrite=False)
         self.write(RECIPE, recipe_text.encode())
         return None
+
+    def withdraw(self) -> None:
+        """Take the record back of a run that failed before an epoch came to its end; of any other, nothing."""
+        if (self.path / CHECKPOINT).exists() or (self.path / METRICS).exists():
+            return
+        for name in (RUN, RECIPE, HISTORY, *LISTS):
+            with contextlib.suppress(OSError):
+                (self.path / name).unlink()
 
     def checkpoint(self) -> Checkpoint | None:
         """What `save` wrote last; None before the end of the first epoch.
@@ -170,15 +188,15 @@ class RunFolder:
         if not file.exists():
             return None
         try:
-            with np.load(file, allow_pickle=False) as stored:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 groups: dict[str, Arrays] = {"model": [], "optimizer": [], "best": []}
                 for name in stored.files:
                     group = name.partition("/")[0]
                     if group in groups:
                         groups[group].append(stored[name])
                 state = msgspec.json.decode(stored["state"].tobytes(), type=State)
-        except (OSError, ValueError, KeyError, msgspec.MsgspecError) as error:
-            message = f"the checkpoint {file} cannot be read: {error}"
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, msgspec.MsgspecError) as error:
+            message = f"the checkpoint {file} is damaged: {error}"
             raise ModelError(message) from None
         return Checkpoint(state, groups["model"], groups["optimizer"], groups["best"])
 

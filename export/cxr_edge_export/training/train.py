@@ -1,6 +1,5 @@
 """One training run from a recipe and a folder of labelled images: begun, gone on with, finished."""
 
-import os
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from cxr_edge.errors import UsageError
-from cxr_edge_export.dataset import LabelledImage, set_sha256
+from cxr_edge.errors import CxrEdgeError, UsageError
+from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
+from cxr_edge_export.patients import alone, relative_to
 from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
 from cxr_edge_export.selection import Split, select
 from cxr_edge_export.training import images as data
@@ -19,6 +19,7 @@ from cxr_edge_export.training.curves import draw_curves
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, build, deployed
 from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
+from cxr_edge_export.training.trainee import training_of
 from cxr_edge_export.training.trainer import Told, Training, set_figures, train_stages
 from cxr_edge_export.training.weights import NAMED, describe_weights
 
@@ -72,18 +73,45 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         message = f"the recipe {request.recipe} has no [network] and [training]: its network was trained elsewhere"
         raise UsageError(message)
     keras_module(request.backend)
+    folder = request.weights_folder or request.recipe.resolve().parent
+    _build_each_side(recipe, folder)
     seed = plan.seed if request.seed is None else request.seed
     make_repeatable(seed)
     split = select(file.recipe, request.data, request.validation, request.test)
-    folder = request.weights_folder or request.recipe.resolve().parent
+    _note_patients(split, told)
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, describe_weights(recipe.network.weights, folder))
     with run.held():
         checkpoint = run.begin(beginning, file.text, resume=request.resume)
-        _write_split(run, request.data, split)
         training = Training(recipe, folder, split, seed, run, told)
-        built, state = train_stages(training, checkpoint)
+        try:
+            _write_split(run, request.data, split)
+            if split.test:
+                data.load_images(split.test, recipe, None)  # a damaged one is found now, not after hours of training
+            built, state = train_stages(training, checkpoint)
+        except CxrEdgeError:
+            run.withdraw()  # where no epoch came to its end: a mended recipe may take the folder
+            raise
         return _finish(training, built, state, beginning)
+
+
+def _build_each_side(recipe: Recipe, folder: Path) -> None:
+    """Refuse now a size that the network cannot have in a later stage, hours from now.
+
+    Raises:
+        UsageError: naming the stage.
+    """
+    stages = training_of(recipe).stages
+    if recipe.network is None or len({stage.side for stage in stages}) == 1:
+        return  # the first stage finds it at once
+    plain = msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights="random"))
+    for side in dict.fromkeys(stage.side for stage in stages):
+        try:
+            build(plain, folder, side)
+        except UsageError as error:
+            number = next(number for number, stage in enumerate(stages, 1) if stage.side == side)
+            message = f"stage {number}, of {side or recipe.member.input.height} pixels: {error}"
+            raise UsageError(message) from None
 
 
 def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
@@ -99,28 +127,29 @@ def _beginning(file: RecipeFile, split: Split, seed: int, weights: str) -> Begin
         recipe_sha256=file.sha256,
         seed=seed,
         weights=weights,
-        training_sha256=set_sha256(split.training),
-        validation_sha256=set_sha256(split.validation),
-        test_sha256=set_sha256(split.test),
+        training_sha256=order_sha256(split.training),
+        validation_sha256=order_sha256(split.validation),
+        test_sha256=order_sha256(split.test),
         software=describe_backend(),
     )
+
+
+def _note_patients(split: Split, told: Told) -> None:
+    """Say where nothing tells the patients: then only bytes keep the sets apart."""
+    patients = [image.patient for images in (split.training, split.validation, split.test) for image in images]
+    if unknown := alone(patients):
+        told.note(
+            f"nothing tells the patient of {unknown} of {len(patients)} images: each counts as one of its own, and two "
+            "of one patient may train and judge; name patients in a CSV (selection.metadata), or give each a folder"
+        )
 
 
 def _write_split(run: RunFolder, root: Path, split: Split) -> None:
     """Lists of the three sets, relative to the data folder where they lie in it: what `--validation` takes."""
     for name, images in (("training", split.training), ("validation", split.validation), ("test", split.test)):
         if images:
-            lines = "".join(f"{_relative(image.path, root)}\n" for image in images)
+            lines = "".join(f"{relative_to(image.path, root)}\n" for image in images)
             run.write(f"{name}.txt", lines.encode())
-
-
-def _relative(path: Path, root: Path) -> str:
-    # not where a file's own link leads: names and folders tell class and patient
-    found = Path(os.path.abspath(path))  # noqa: PTH100 - `absolute` keeps `..`
-    for base in (Path(os.path.abspath(root)), root.resolve()):  # noqa: PTH100
-        if found.is_relative_to(base):
-            return found.relative_to(base).as_posix()
-    return found.as_posix()
 
 
 def _finish(training: Training, built: Built, state: State, beginning: Beginning) -> Metrics:

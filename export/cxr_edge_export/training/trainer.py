@@ -39,6 +39,9 @@ class Told(Protocol):
     def progress(self, stage: str, done: int, total: int) -> None:
         """So much of something is done."""
 
+    def note(self, text: str) -> None:
+        """What somebody should know who reads nothing but this."""
+
     def epoch(self, row: Row) -> None:
         """An epoch is over, and its checkpoint is on the disk."""
 
@@ -141,7 +144,7 @@ def _load(training: Training, stage: Stage) -> _Loaded:
     sets = []
     for name, images in (("training", training.split.training), ("validation", training.split.validation)):
         told = _counted(training.told, f"{name} images", len(images))
-        sets.append(data.load_images(images, training.recipe, stage.side, told))
+        sets.append(data.load_images(images, training.recipe, stage.side, told, finer=name == "training"))
     plan, network = training.plan, training.recipe.network
     frozen = network is not None and network.backbone is not None and stage.backbone_layers == 0
     return _Loaded(

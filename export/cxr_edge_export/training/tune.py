@@ -1,68 +1,35 @@
 """A bounded search for hyper-parameters: each trial is a training run, the best one's recipe is written."""
 
 import hashlib
+import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import tomlkit
-from msgspec import Meta
 
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.files import refuse_existing, write_atomically
-from cxr_edge_export.dataset import set_sha256
-from cxr_edge_export.recipe import parse_recipe
-from cxr_edge_export.recipe.tables import Seed
+from cxr_edge.files import write_atomically
+from cxr_edge_export.dataset import order_sha256
+from cxr_edge_export.recipe import parse_recipe, read_recipe
 from cxr_edge_export.selection import select
 from cxr_edge_export.training.backend import keras_module
-from cxr_edge_export.training.run_folder import Row
+from cxr_edge_export.training.run_folder import CHECKPOINT, Row
+from cxr_edge_export.training.space import Monitor, Space, read_space
 from cxr_edge_export.training.train import TrainRequest, train
 from cxr_edge_export.training.trainer import Told, TrainingDiverged
+from cxr_edge_export.training.weights import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import optuna
+    from optuna.storages.journal import JournalFileOpenLock
 
 JOURNAL, TRIALS, TUNED = "study.journal", "trials.json", "recipe.toml"
 BEGUN_WITH = "begun with"
-Monitor = Literal["cross_entropy", "balanced_accuracy", "auc"]
-
-
-class Parameter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One key of the recipe and what it may be.
-
-    Attributes:
-        path: where it stands, by dots; numbers count from 0: `training.stages.0.learning_rate`.
-        low, high: of a number, both included; whole numbers where both are whole.
-        log: draw evenly over the number's logarithm.
-        choices: instead of `low` and `high`.
-    """
-
-    path: Annotated[str, Meta(pattern=r"^[a-z_0-9]+(\.[a-z_0-9]+)*$")]
-    low: int | float | None = None
-    high: int | float | None = None
-    log: bool = False
-    choices: tuple[int | float | str | bool, ...] = ()
-
-    def draw(self, trial: "optuna.Trial") -> int | float | str | bool:
-        """A value for this trial."""
-        if self.choices:
-            return trial.suggest_categorical(self.path, self.choices)  # type: ignore[no-any-return]
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return trial.suggest_int(self.path, self.low, self.high, log=self.log)  # type: ignore[no-any-return]
-        return trial.suggest_float(self.path, self.low or 0.0, self.high or 0.0, log=self.log)  # type: ignore[no-any-return]
-
-
-class Space(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is searched, for how long, and by which figure of the validation images."""
-
-    parameters: Annotated[tuple[Parameter, ...], Meta(min_length=1)]
-    trials: Annotated[int, Meta(ge=1, le=10_000)]
-    monitor: Monitor = "cross_entropy"
-    seed: Seed = 0
 
 
 class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,25 +53,6 @@ class TuneRequest:
     space: Path
 
 
-def read_space(path: Path) -> Space:
-    """Read and check a space file.
-
-    Raises:
-        UsageError: unreadable, an unknown key, or a parameter with neither a range nor choices.
-    """
-    try:
-        space = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Space)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
-        message = f"the space {path} cannot be used: {error}"
-        raise UsageError(message) from None
-    for parameter in space.parameters:
-        ranged = parameter.low is not None and parameter.high is not None and parameter.low < parameter.high
-        if ranged == bool(parameter.choices) or (parameter.log and (parameter.low or 0) <= 0):
-            message = f"{path}: {parameter.path} needs choices, or low below high (above 0 with log)"
-            raise UsageError(message)
-    return space
-
-
 def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     """Run the trials that are still to be run, and write `recipe.toml`, the best trial's, and `trials.json`.
 
@@ -119,10 +67,9 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     import optuna
 
     space = read_space(request.space)
-    folder = request.base.output
+    folder, text = request.base.output, read_recipe(request.base.recipe).text
+    _refuse_contradictions(text, space)
     refuse_existing_result(folder)
-    text = _text(request.base.recipe)
-    changed_recipe(text, {p.path: p.choices[0] if p.choices else p.low for p in space.parameters})  # refuses at once
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(space, folder)
     _refuse_another(study, _begun_with(request.base, space, text), folder)
@@ -131,11 +78,21 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
         told.progress("trials", space.trials - left + 1, space.trials)
     rows = [trial_row(trial) for trial in _finished(study)]
     if all(row.figure is None for row in rows):
-        message = f"of {space.trials} trials none came to its end: the space leads to trainings that diverge"
+        message = (
+            f"of {space.trials} trials none came to its end: they diverged, or their recipes contradict themselves"
+        )
         raise UsageError(message)
     write_atomically(folder / TRIALS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n", overwrite=True)
-    write_atomically(folder / TUNED, changed_recipe(text, study.best_params).encode(), overwrite=False)
+    best = changed_recipe(text, study.best_params | _weights_seen_from(folder, request.base, text))
+    write_atomically(folder / TUNED, best.encode(), overwrite=False)
     return rows
+
+
+def _refuse_contradictions(text: str, space: Space) -> None:
+    """Refuse at once what a trial hours from now would be refused for: each end and each choice, one at a time."""
+    for parameter in space.parameters:
+        for value in parameter.choices or (parameter.low, parameter.high):
+            changed_recipe(text, {parameter.path: value})
 
 
 def refuse_existing_result(folder: Path) -> None:
@@ -149,7 +106,11 @@ def refuse_existing_result(folder: Path) -> None:
     except OSError as error:
         message = f"cannot make the folder {folder}: {error.strerror}"
         raise OutputError(message) from None
-    refuse_existing(folder / TUNED, overwrite=False)
+    if (folder / TUNED).exists():
+        message = (
+            f"the search in {folder} is done: {folder / TUNED} exists already; take another folder for another one"
+        )
+        raise OutputError(message)
 
 
 def changed_recipe(text: str, values: dict[str, Any]) -> str:
@@ -175,12 +136,16 @@ def changed_recipe(text: str, values: dict[str, Any]) -> str:
     return changed
 
 
-def _text(recipe: Path) -> str:
+def _weights_seen_from(folder: Path, base: TrainRequest, text: str) -> dict[str, str]:
+    """Where the recipe names a file of weights relative to itself: the same file, for a recipe in another folder."""
+    weights = tomllib.loads(text).get("network", {}).get("weights", "random")
+    if weights in NAMED or Path(weights).is_absolute():
+        return {}
+    file = (base.weights_folder or base.recipe.resolve().parent) / weights
     try:
-        return recipe.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"the recipe {recipe} cannot be read: {error}"
-        raise UsageError(message) from None
+        return {"network.weights": Path(os.path.relpath(file, folder.resolve())).as_posix()}
+    except ValueError:  # another drive
+        return {"network.weights": file.as_posix()}
 
 
 def _study(space: Space, folder: Path) -> "optuna.Study":
@@ -188,12 +153,13 @@ def _study(space: Space, folder: Path) -> "optuna.Study":
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    journal = str(folder / JOURNAL)
+    journal = folder / JOURNAL
+    lock = JournalFileOpenLock(str(journal))  # the other kind is a symbolic link, which Windows lets few users make
+    _drop_torn_line(journal, lock)
     direction = "minimize" if space.monitor == "cross_entropy" else "maximize"
     study = optuna.create_study(
         study_name="tune",
-        # its other lock is a symbolic link, which Windows lets few users make
-        storage=JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal))),
+        storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=lock)),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
         direction=direction,
         load_if_exists=True,
@@ -201,6 +167,19 @@ def _study(space: Space, folder: Path) -> "optuna.Study":
     # a search that goes on would else draw what it drew at its start
     study.sampler = optuna.samplers.TPESampler(seed=space.seed + len(study.trials))
     return study
+
+
+def _drop_torn_line(journal: Path, lock: "JournalFileOpenLock") -> None:
+    """Take away what a power cut left of a last line, which Optuna would stumble over for ever."""
+    if not journal.exists():
+        return
+    lock.acquire()
+    try:
+        with journal.open("rb+") as stream:
+            content = stream.read()
+            stream.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def _begun_with(base: TrainRequest, space: Space, text: str) -> dict[str, str]:
@@ -215,7 +194,7 @@ def _begun_with(base: TrainRequest, space: Space, text: str) -> dict[str, str]:
         "seed": str(base.seed),
         "weights": str(base.weights),
         "backend": str(base.backend),
-    } | {f"{name} images": set_sha256(images) for name, images in sets.items()}
+    } | {f"{name} images": order_sha256(images) for name, images in sets.items()}
 
 
 def _refuse_another(study: "optuna.Study", begun_with: dict[str, str], folder: Path) -> None:
@@ -249,7 +228,11 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
 
     def run(trial: "optuna.Trial") -> float:
         folder = base.output / f"trial-{trial.number:04}"
-        changed = changed_recipe(text, {p.path: p.draw(trial) for p in space.parameters})
+        drawn = {p.path: p.draw(trial) for p in space.parameters}
+        try:
+            changed = changed_recipe(text, drawn)
+        except UsageError as error:  # values that go alone, and not with one another
+            raise optuna.TrialPruned from error
         file = folder.with_suffix(".toml")
         write_atomically(file, changed.encode(), overwrite=True)
         weights = base.weights_folder or base.recipe.resolve().parent
@@ -260,6 +243,7 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
             raise optuna.TrialPruned from error
         finally:
             keras_module().utils.clear_session()
+            (folder / CHECKPOINT).unlink(missing_ok=True)  # of one that was given up: several models' size
         figure = getattr(found.validation, space.monitor)
         if figure is None:
             raise optuna.TrialPruned
@@ -276,6 +260,10 @@ class _Pruning:
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._told.progress(f"trial {self._trial.number}, {stage}", done, total)
+
+    def note(self, text: str) -> None:
+        if self._trial.number == 0:  # the same of all trials
+            self._told.note(text)
 
     def epoch(self, row: Row) -> None:
         import optuna

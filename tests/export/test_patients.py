@@ -1,0 +1,150 @@
+"""Whose image a file is, and that it is said where nothing tells."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
+
+from recipes import recipe_of
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.dataset import read_images
+from cxr_edge_export.patients import alone, patient_of_file, relative_to
+from cxr_edge_export.selection import select
+
+LABELS = ("NORMAL", "PNEUMONIA")
+
+
+def put(path: Path, level: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 9), level, np.uint8)).save(path)
+    return path
+
+
+def export(root: Path, patients: int = 20) -> Path:
+    """As a PACS writes them: a folder for each patient, and in all of them the same names."""
+    for n in range(patients):
+        for place, label in enumerate(LABELS):
+            for image in range(2):
+                put(root / label / f"{label}-{n}" / "study" / f"0000000{image}.png", 4 * n + 2 * place + image)
+    return root
+
+
+def tagged(path: Path, patient: str | None, issuer: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = pydicom.Dataset()
+    if patient is not None:
+        written.PatientID = patient
+    if issuer is not None:
+        written.IssuerOfPatientID = issuer
+    written.Rows = path.stat().st_size if path.exists() else len(path.name)
+    file_meta = pydicom.dataset.FileMetaDataset()
+    file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    written.file_meta = file_meta
+    pydicom.dcmwrite(path, written, enforce_file_format=False)
+    return path
+
+
+def test_a_folder_for_each_patient_keeps_them_apart(tmp_path: Path) -> None:
+    split = select(recipe_of(), export(tmp_path))
+    sides = [{image.path.parents[1].name for image in part} for part in (split.training, split.validation, split.test)]
+    assert all(sides)
+    assert sum(map(len, sides)) == len(set.union(*sides))
+    found = [image.patient for image in (*split.training, *split.validation, *split.test)]
+    assert (len(found), len(set(found)), alone(found)) == (80, 40, 0)
+
+
+def test_dicom_tags_tell_the_patient_and_are_not_told(tmp_path: Path) -> None:
+    files = [
+        tagged(tmp_path / "NORMAL" / "a.dcm", "SMITH-1"),
+        tagged(tmp_path / "NORMAL" / "deep" / "b.dcm", "SMITH-1 "),
+        tagged(tmp_path / "NORMAL" / "deep" / "c.dcm", "SMITH-2"),
+        tagged(tmp_path / "NORMAL" / "d.dcm", "SMITH-1", "elsewhere"),
+    ]
+    patients = {image.path.name: image.patient for image in read_images(tmp_path, LABELS)}
+    assert patients["a.dcm"] == patients["b.dcm"]
+    assert len(set(patients.values())) == len(files) - 1
+    assert not any("SMITH" in patient for patient in patients.values())
+
+
+@pytest.mark.parametrize("patient", [None, "", "  "])
+def test_without_a_patient_id_the_folder_tells(tmp_path: Path, patient: str | None) -> None:
+    file = tagged(tmp_path / "NORMAL" / "p7" / "x.dcm", patient)
+    assert patient_of_file(file, tmp_path / "NORMAL", "00") == "folder p7"
+    (tmp_path / "NORMAL" / "p7" / "y.dcm").write_bytes(b"no DICOM at all")
+    assert patient_of_file(tmp_path / "NORMAL" / "p7" / "y.dcm", tmp_path / "NORMAL", "00") == "folder p7"
+
+
+def test_files_of_a_pacs_need_no_suffix_and_what_is_hidden_or_no_image_is_left_out(tmp_path: Path) -> None:
+    tagged(tmp_path / "NORMAL" / "IM000001", "A")
+    put(tmp_path / "PNEUMONIA" / "scan.png", 3).rename(tmp_path / "PNEUMONIA" / "scan.1")
+    put(tmp_path / "NORMAL" / ".trash" / "old.png", 4)
+    put(tmp_path / "NORMAL" / "._scan.png", 5)
+    put(tmp_path / ".ipynb_checkpoints" / "x.png", 6)
+    (tmp_path / "NORMAL" / "notes.txt").write_text("no image", encoding="utf-8")
+    (tmp_path / "NORMAL" / "folder.png").mkdir()
+    assert [image.path.name for image in read_images(tmp_path, LABELS)] == ["IM000001", "scan.1"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
+@pytest.mark.parametrize("name", [b"a\nb.png", "a\u2028b.png".encode(), b"caf\xe9.png", b"end.png "])
+def test_names_that_no_list_could_hold_are_refused(tmp_path: Path, name: bytes) -> None:
+    good = put(tmp_path / "NORMAL" / "a.png", 1)
+    try:
+        good.rename(os.fsdecode(os.fsencode(good.parent) + b"/" + name))
+    except OSError as error:
+        pytest.skip(f"no such names here: {error}")
+    with pytest.raises(UsageError, match="no list could name it"):
+        read_images(tmp_path, LABELS)
+
+
+def test_a_link_to_nothing_is_an_image_lost(tmp_path: Path) -> None:
+    put(tmp_path / "NORMAL" / "a.png", 1)
+    try:
+        (tmp_path / "NORMAL" / "b.png").symlink_to(tmp_path / "gone.png")
+    except OSError as error:
+        pytest.skip(f"no links here: {error}")
+    with pytest.raises(UsageError, match="in the folder 'NORMAL' a link leads nowhere"):
+        read_images(tmp_path, LABELS)
+
+
+def test_where_nothing_tells_it_is_counted(tmp_path: Path) -> None:
+    put(tmp_path / "NORMAL" / "scan.png", 1)
+    put(tmp_path / "NORMAL" / "IM-0001-0001.png", 2)
+    found = [image.patient for image in read_images(tmp_path, LABELS)]
+    assert alone(found) == 1
+
+
+def csv_of(root: Path, rows: list[str]) -> dict[str, object]:
+    (root / "metadata.csv").write_text("filename,patient\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return {"metadata": {"csv": "metadata.csv", "patient": "patient"}}
+
+
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_a_csv_tells_by_the_path_below_the_data_folder(tmp_path: Path, separator: str) -> None:
+    export(tmp_path)
+    files = sorted(tmp_path.rglob("*.png"))
+    rows = [f"{path.relative_to(tmp_path).as_posix()},P{n % 10}" for n, path in enumerate(files)]
+    plan = csv_of(tmp_path, [row.replace("/", separator) for row in rows])
+    split = select(recipe_of(selection=plan | {"validation": 0.2, "test": 0.2}), tmp_path)
+    sides = [{image.patient for image in part} for part in (split.training, split.validation, split.test)]
+    assert set.union(*sides) == {f"P{n}" for n in range(10)}
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+def test_a_csv_of_names_that_several_files_share_is_refused(tmp_path: Path) -> None:
+    export(tmp_path)
+    rows = [f"elsewhere/{n}/00000000.png,P{n}" for n in range(3)]
+    with pytest.raises(UsageError, match="lists several files of one name"):
+        select(recipe_of(selection=csv_of(tmp_path, rows)), tmp_path)
+
+
+def test_relative_or_whole(tmp_path: Path) -> None:
+    assert relative_to(tmp_path / "a" / ".." / "b" / "c.png", tmp_path) == "b/c.png"
+    assert relative_to(tmp_path / "c.png", tmp_path / "b") == (tmp_path / "c.png").as_posix()
