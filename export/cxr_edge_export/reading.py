@@ -42,11 +42,16 @@ def refuse_another_reading_than(run: Path, recipe: Recipe, member: "Member") -> 
         "input": (_size(one), _size(other)),
         "resize": (one.resize, other.resize),
         "normalization": (one.normalization, other.normalization),
-        "selection.classes": (trained.classes, recipe.classes),
+        "selection.classes": (_folders(trained), _folders(recipe)),
     }
     if changed := [name for name, (before, now) in compared.items() if before != now]:
         message = f"the recipe has another {', '.join(changed)} than the training run in {run}"
         raise UsageError(message)
+
+
+def _folders(recipe: Recipe) -> set[tuple[str, str]]:
+    """Which folders are of which label; kinds within a folder may be told apart in one recipe and not in the other."""
+    return {(rule.label, rule.folder or rule.label) for rule in recipe.classes}
 
 
 def _size(member: "Member") -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ import tomllib
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 
@@ -34,15 +35,41 @@ def test_a_recipe_is_whole(folder: Any, keras: Any) -> None:
     assert recipe.network.backbone is None or hasattr(keras.applications, recipe.network.backbone)
 
 
-@pytest.mark.parametrize("name", ["covid-cnn", "gray-cnn-a", "gray-cnn-b", "small-transfer"])
-def test_a_small_network_can_be_built(name: str, keras: Any) -> None:
+def built(name: str) -> Any:
+    """The network of a recipe, from random weights."""
     from cxr_edge_export.training.network import build
 
     folder = REPOSITORY / "models" / name
     recipe = read_recipe(folder / "recipe.toml").recipe
     assert recipe.network is not None
-    if recipe.network.weights == "imagenet":
-        recipe = msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights="random"))
+    plain = msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights="random"))
     given = recipe.member.input
-    assert build(recipe, folder).model.input_shape == (None, given.height, given.width, given.channels)
+    found = build(plain, folder)
+    assert found.model.input_shape == (None, given.height, given.width, given.channels)
+    assert recipe.training is not None
+    found.train_last(recipe.training.stages[0].backbone_layers)
+    return found.model
+
+
+@pytest.mark.parametrize("name", ["gray-cnn-a", "gray-cnn-b", "small-transfer"])
+def test_a_small_network_can_be_built(name: str, keras: Any) -> None:
+    built(name)
+    keras.backend.clear_session()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "trainable"),
+    [
+        ("covid-cnn", 2_008_930),
+        ("covid-vgg16", 32_962),
+        ("covid-nasnetlarge", 258_242),
+        ("covid-inceptionresnetv2", 98_498),
+    ],
+)
+def test_as_many_parameters_are_trained_as_published(name: str, trainable: int, keras: Any) -> None:
+    model = built(name)
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trainable
+    if name == "covid-cnn":
+        assert model.count_params() == 2_009_058
     keras.backend.clear_session()
