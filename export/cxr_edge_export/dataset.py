@@ -14,13 +14,13 @@ from cxr_edge.decode import decode
 from cxr_edge.decode.sniff import sniff
 from cxr_edge.errors import CxrEdgeError, InputError, ModelError, UsageError
 from cxr_edge.preprocess import preprocess
-from cxr_edge_export.patients import patient_of_file
+from cxr_edge_export.patients import RASTERS, patient_of_file
 from cxr_edge_export.recipe import ClassRule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SUFFIXES = frozenset({".bmp", ".dcm", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = RASTERS | {".dcm"}
 HEAD_BYTES = 4096  # which tell the format of a file with another name: a PACS exports DICOM without a suffix
 
 Progress = Callable[[str, int, int], None]

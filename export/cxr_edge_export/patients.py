@@ -8,6 +8,7 @@ from pathlib import Path
 from cxr_edge.decode.hush import hushed
 from cxr_edge.labelled import patient_of
 
+RASTERS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})  # suffixes of files without tags
 ALONE = "alone "  # before the SHA-256 of an image of which nothing is known
 
 
@@ -24,7 +25,7 @@ def patient_of_file(path: Path, class_folder: Path | None, sha256: str) -> str:
     """
     if named := patient_of(path.name):
         return named
-    if path.suffix.lower() == ".dcm" and (tagged := _by_tags(path)):
+    if path.suffix.lower() not in RASTERS and (tagged := _by_tags(path)):
         return tagged
     folders = path.parent.relative_to(class_folder).parts if class_folder is not None else ()
     return f"folder {folders[0]}" if folders else ALONE + sha256

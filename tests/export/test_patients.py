@@ -66,10 +66,11 @@ def test_dicom_tags_tell_the_patient_and_are_not_told(tmp_path: Path) -> None:
         tagged(tmp_path / "NORMAL" / "deep" / "b.dcm", "SMITH-1 "),
         tagged(tmp_path / "NORMAL" / "deep" / "c.dcm", "SMITH-2"),
         tagged(tmp_path / "NORMAL" / "d.dcm", "SMITH-1", "elsewhere"),
+        tagged(tmp_path / "NORMAL" / "IM01.dcm", "SMITH-1").rename(tmp_path / "NORMAL" / "IM01"),
     ]
     patients = {image.path.name: image.patient for image in read_images(tmp_path, LABELS)}
-    assert patients["a.dcm"] == patients["b.dcm"]
-    assert len(set(patients.values())) == len(files) - 1
+    assert patients["a.dcm"] == patients["b.dcm"] == patients["IM01"]
+    assert len(set(patients.values())) == len(files) - 2
     assert not any("SMITH" in patient for patient in patients.values())
 
 
