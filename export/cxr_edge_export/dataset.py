@@ -231,9 +231,8 @@ def _is_image(path: Path, below: Path) -> bool:
     if not path.is_file():
         message = f"{where} a link leads nowhere, or to no file"
         raise UsageError(message)
-    with path.open("rb") as stream:
-        if path.suffix.lower() not in SUFFIXES and not _has_known_format(stream.read(HEAD_BYTES)):
-            return False
+    if path.suffix.lower() not in SUFFIXES and not _has_known_format(path):
+        return False
     text = str(below)
     if text != text.strip() or len(text.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in text):
         message = f"{where} a file's name holds a line break, ends in a space or is no UTF-8; no list could name it"
@@ -241,7 +240,9 @@ def _is_image(path: Path, below: Path) -> bool:
     return True
 
 
-def _has_known_format(head: bytes) -> bool:
+def _has_known_format(path: Path) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
     try:
         sniff(head)
     except InputError:

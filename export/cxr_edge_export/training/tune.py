@@ -83,7 +83,8 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
         )
         raise UsageError(message)
     write_atomically(folder / TRIALS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n", overwrite=True)
-    best = changed_recipe(text, study.best_params | _weights_seen_from(folder, request.base, text))
+    best = changed_recipe(text, study.best_params)
+    best = changed_recipe(best, _weights_seen_from(folder, request.base, best))
     write_atomically(folder / TUNED, best.encode(), overwrite=False)
     return rows
 
