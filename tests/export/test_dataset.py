@@ -1,6 +1,7 @@
 """Labelled folders and lists; whose image it is, and that no patient stands on both sides."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.convert import gather_sets
-from cxr_edge_export.dataset import draw_balanced, read_images, set_sha256, without
+from cxr_edge_export.dataset import draw_balanced, order_sha256, read_images, set_sha256, without
 
 LABELS = ("NORMAL", "PNEUMONIA")
 
@@ -132,3 +133,16 @@ def test_the_released_list_is_disjoint_by_patient(data_folder: Path) -> None:
     assert len({image.patient for image in images}) == 2846
     assert Counter(image.label for image in validation) == {0: 133, 1: 399}
     assert len(without(images, validation)) == 4684
+
+
+def test_a_run_is_of_images_with_their_labels_names_and_order(tmp_path: Path) -> None:
+    for level, label in enumerate(LABELS):
+        put(tmp_path, label, f"{label}.png", level)
+    images = read_images(tmp_path, LABELS)
+    relabelled = (replace(images[0], label=1), *images[1:])
+    renamed = (replace(images[0], path=images[0].path.with_name("other.png")), *images[1:])
+    moved = tuple(replace(image, path=tmp_path / "elsewhere" / image.path.name) for image in images)
+    others = (images[::-1], relabelled, renamed)
+    assert len({order_sha256(some) for some in (images, *others)}) == 4
+    assert order_sha256(moved) == order_sha256(images)
+    assert len({set_sha256(some) for some in (images, *others)}) == 1
