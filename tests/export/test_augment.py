@@ -17,6 +17,7 @@ PHANTOM = chest_phantom(60, 52, seed=1)
 KINDS: list[dict[str, Any]] = [
     {"rotation": 10.0},
     {"zoom": 0.2},
+    {"aspect": 0.3},
     {"shift": 0.08},
     {"flip": True},
     {"brightness": 0.2},
@@ -66,12 +67,27 @@ def test_rotation_is_about_the_centre_and_shift_by_a_share_of_the_size() -> None
         assert abs(columns.mean() - 30) <= 0.25 * 61 + 1
 
 
+def test_aspect_changes_width_against_height_and_leaves_the_area() -> None:
+    square = np.zeros((81, 81), np.uint8)
+    square[25:56, 25:56] = 255
+    ratios = []
+    for seed in range(40):
+        changed = augment(square, Augmentation(aspect=0.3), np.random.Generator(np.random.PCG64(seed)))
+        rows, columns = np.nonzero(changed > 127)
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert abs(height * width / 31**2 - 1) < 0.1
+        ratios.append(width / height)
+    assert 1 / 1.4 < min(ratios) < 0.87
+    assert 1.15 < max(ratios) < 1.4
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(
         Augmentation,
         rotation=st.floats(0, 180),
         zoom=st.floats(0, 0.9),
+        aspect=st.floats(0, 0.9),
         shift=st.floats(0, 0.9),
         flip=st.booleans(),
         brightness=st.floats(0, 1),

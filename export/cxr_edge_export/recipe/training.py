@@ -71,6 +71,7 @@ class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     Attributes:
         rotation: degrees, at most, either way.
         zoom: at most, either way: 0.1 is 90 % to 110 %, each axis a little apart.
+        aspect: width against height, at most, either way: 0.25 is 4:5 to 5:4, as images of other shapes are squashed.
         shift: share of height and width, at most, either way.
         flip: left to right, every second image.
         brightness: share of the gray range added or taken, at most.
@@ -86,6 +87,7 @@ class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     rotation: Annotated[float, Meta(ge=0, le=180)] = 0.0
     zoom: Fraction = 0.0
+    aspect: Fraction = 0.0
     shift: Fraction = 0.0
     flip: bool = False
     brightness: Share = 0.0

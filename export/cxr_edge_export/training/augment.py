@@ -38,7 +38,7 @@ def augment(pixels: "Gray", plan: Augmentation, generator: np.random.Generator) 
 def _geometry(pixels: "Gray", plan: Augmentation, generator: np.random.Generator) -> "Gray":
     if plan.flip and generator.random() < 1 / 2:
         pixels = pixels[:, ::-1]
-    if not (plan.rotation or plan.zoom or plan.shift):
+    if not (plan.rotation or plan.zoom or plan.aspect or plan.shift):
         return np.ascontiguousarray(pixels)
     import cv2
 
@@ -46,6 +46,10 @@ def _geometry(pixels: "Gray", plan: Augmentation, generator: np.random.Generator
     angle = np.deg2rad(generator.uniform(-plan.rotation, plan.rotation))
     zoom = generator.uniform(1 - plan.zoom, 1 + plan.zoom)
     scale = zoom * generator.uniform(1 - plan.zoom / 3, 1 + plan.zoom / 3, 2)  # x, y
+    if plan.aspect:
+        most = np.log1p(plan.aspect) / 2
+        wider = generator.uniform(-most, most)
+        scale = scale * np.exp([wider, -wider])
     centre = np.array([(columns - 1) / 2, (rows - 1) / 2])
     shift = generator.uniform(-plan.shift, plan.shift, 2) * (columns, rows)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
