@@ -55,7 +55,7 @@ print(json.dumps([(name, (end - begin) / 1e6) for (_, begin), (name, end) in zip
 LIBRARY: Final = "import sys, cxr_edge; cxr_edge.load(provider='cpu').classify(sys.argv[2])"
 BARE: Final = (
     "import sys, numpy, onnxruntime as o; s = o.InferenceSession(sys.argv[2], providers=['CPUExecutionProvider']);"
-    "s.run(None, {'image': numpy.zeros((1, 224, 224, 3), numpy.uint8)})"
+    "i = s.get_inputs()[0]; s.run(None, {i.name: numpy.zeros((1, *i.shape[1:]), numpy.uint8)})"
 )
 COMMAND: Final = "import sys; sys.argv[1:] = ['classify', sys.argv[2]]; from cxr_edge.cli import main; main()"
 

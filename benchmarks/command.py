@@ -22,7 +22,7 @@ from cxr_edge.phantom import chest_phantom
 
 BARE = (
     "import sys, numpy, onnxruntime as o; s = o.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider']);"
-    "s.run(None, {'image': numpy.zeros((1, 224, 224, 3), numpy.uint8)})"
+    "i = s.get_inputs()[0]; s.run(None, {i.name: numpy.zeros((1, *i.shape[1:]), numpy.uint8)})"
 )
 
 LAUNCHER = (

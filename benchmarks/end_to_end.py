@@ -51,7 +51,6 @@ from cxr_edge.phantom import chest_phantom, phantom_dicom
 from cxr_edge.processors import available_threads
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SIDE: Final = 224
 WANTED: Final = 1.25
 WANTED_FOR: Final = ("Explicit VR Little Endian", "JPEG Lossless")
 WANTED_SHARE: Final = 0.9
@@ -105,7 +104,7 @@ def main() -> int:
 
 
 def _inference() -> Callable[[Gray], object]:
-    """Runs onnxruntime alone, on the options that the package takes, one tensor [1, 224, 224, 3] at a time."""
+    """Runs onnxruntime alone, on the options that the package takes, one tensor [1, height, width, 3] at a time."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -117,14 +116,16 @@ def _inference() -> Callable[[Gray], object]:
 
 
 def _tensor(gray: Gray) -> Gray:
-    return np.ascontiguousarray(np.broadcast_to(gray[np.newaxis, :, :, np.newaxis], (1, SIDE, SIDE, 3)))
+    return np.ascontiguousarray(np.broadcast_to(gray[np.newaxis, :, :, np.newaxis], (1, *gray.shape, 3)))
 
 
 def _resize(image: Image.Image, contract: Contract) -> Gray:
     """By Pillow, exact: horizontally first, whatever Pillow's own order, where the contract says so."""
-    if contract.members[0].resize.pass_order == "horizontal-first":  # noqa: S105 - the order of two passes
-        image = image.resize((SIDE, image.height), Image.Resampling.BILINEAR)
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    member = contract.members[0]
+    size = member.input.width, member.input.height
+    if member.resize.pass_order == "horizontal-first":  # noqa: S105 - the order of two passes
+        image = image.resize((size[0], image.height), Image.Resampling.BILINEAR)
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def _pairs(cases: Iterable[Case], folder: Path, contract: Contract) -> Iterable[Pair]:

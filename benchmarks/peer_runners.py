@@ -29,7 +29,7 @@ class Setting:
     Attributes:
         keras: the trained model.
         float_file: the float ONNX made of it.
-        calibration: uint8 [N, 224, 224], for peers that quantize.
+        calibration: uint8 [N, height, width], for peers that quantize.
         threads: that each peer is told to take.
     """
 
@@ -44,7 +44,7 @@ class Peer:
     """One runtime, ready.
 
     Attributes:
-        prepare: uint8 [N, 224, 224] -> the tensor it wants; not timed.
+        prepare: uint8 [N, height, width] -> the tensor it wants; not timed.
         run: that tensor -> probabilities [N, 2]; timed.
     """
 
@@ -53,12 +53,12 @@ class Peer:
 
 
 def bytes_rgb(gray: NDArray[np.uint8]) -> Tensor:
-    """uint8 [N, 224, 224, 3]: what graphs with the normalization folded in want."""
+    """uint8 [N, height, width, 3]: what graphs with the normalization folded in want."""
     return np.repeat(gray[..., np.newaxis], 3, axis=3)
 
 
 def caffe(gray: NDArray[np.uint8]) -> Tensor:
-    """float32 [N, 224, 224, 3], as the network was trained."""
+    """float32 [N, height, width, 3], as the network was trained."""
     return np.asarray(bytes_rgb(gray).astype(np.float32) - MEAN_BGR)
 
 
@@ -120,7 +120,7 @@ def tflite_int8(setting: Setting) -> Peer:
 
     def interpreter(batch: int) -> Any:  # noqa: ANN401 - TensorFlow has no types
         made = tf.lite.Interpreter(model_content=content, num_threads=setting.threads)
-        made.resize_tensor_input(made.get_input_details()[0]["index"], (batch, 224, 224, 3))
+        made.resize_tensor_input(made.get_input_details()[0]["index"], (batch, *setting.calibration.shape[1:], 3))
         made.allocate_tensors()
         return made
 

@@ -4,8 +4,8 @@
 
 Each peer lives in a process of its own (their thread pools and OpenMP libraries disturb each other) and computes only
 when it is its turn: one untimed run, then three timed ones; in each round all take their turn, in changing order. Timed
-is tensor to probabilities; making the tensor is not. Percent of peak: 3.856 GMAC an image against the best INT8 matrix
-product of `peak.py` on this machine, for the float peers too, so that the column compares.
+is tensor to probabilities; making the tensor is not. Percent of peak: the multiply-accumulates of `work.py` against the
+best INT8 matrix product of `peak.py` on this machine, for the float peers too, so that the column compares.
 
 Every peer also classifies some validation images: its largest difference from Keras and the decisions at 0.5 that
 differ, so that a fast wrong peer is seen. INT8 peers quantize with images of the training split.
@@ -31,9 +31,12 @@ from load import describe_load
 from machine import print_table, write_result
 from numpy.typing import NDArray
 from peer_runners import BUILDERS, Setting
+from work import resnet50_gmac
+
+import cxr_edge
+from cxr_edge.preprocess import preprocess
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-GMAC: Final = 3.856  # Keras ResNet50 at 224 x 224 with its dense layer, counted layer by layer
 OURS: Final = "this package, INT8"
 REFERENCE: Final = "Keras predict"
 LIBRARIES: Final = ("tensorflow", "keras", "openvino", "nncf", "torch", "onnx")
@@ -66,7 +69,8 @@ def main() -> None:
     peak = int8_peak_gmacs(options.threads)
     times = _alternate(peers, checked[:1], options.rounds)
     peak = max(peak, int8_peak_gmacs(options.threads))
-    rows = [_row(name, times[name], peak, times.get(OURS), scores, positive) for name in peers]
+    at_peak = peak / resnet50_gmac(checked.shape[1])
+    rows = [_row(name, times[name], at_peak, times.get(OURS), scores, positive) for name in peers]
     print_table([{key: value for key, value in row.items() if not key.startswith("_")} for row in rows])
     print(f"INT8 peak {peak:.0f} GMAC/s; {options.threads} threads; load before: {load}")
     if options.json:
@@ -163,18 +167,19 @@ def _alternate(peers: dict[str, Connection], image: Gray, rounds: int) -> dict[s
 def _row(
     name: str,
     times: dict[int, list[float]],
-    peak: float,
+    at_peak: float,
     ours: dict[int, list[float]] | None,
     scores: dict[str, NDArray[np.float64]],
     positive: NDArray[np.bool_],
 ) -> dict[str, Any]:
+    """One line of the table; `at_peak`: images a second, were all arithmetic done at the peak."""
     medians = {size: statistics.median(found) for size, found in times.items()}
     row = {"peer": name}
     for size, spent in medians.items():
         row[f"ms an image, batch {size}"] = f"{spent / size:.2f}"
         if ours is not None:
             row[f"x ours, batch {size}"] = f"{spent / statistics.median(ours[size]):.2f}"
-    row["% of INT8 peak"] = f"{GMAC / (medians[1] / 1e3) / peak:.0%}"
+    row["% of INT8 peak"] = f"{1e3 / medians[1] / at_peak:.0%}"
     found = scores[name]
     row["accuracy"] = f"{((found >= 0.5) == positive).mean():.3f}"
     if REFERENCE in scores:
@@ -208,7 +213,9 @@ def _images(data: Path) -> tuple[Gray, Gray, NDArray[np.bool_]]:
 def _gray(paths: list[Path]) -> Gray:
     from PIL import Image
 
-    return np.stack([np.asarray(Image.open(path).convert("L")) for path in paths])
+    member = cxr_edge.load(provider="cpu").contract.members[0]
+    pixels = (np.asarray(Image.open(path).convert("L")) for path in paths)
+    return np.stack([preprocess(gray, member)[:, :, 0] for gray in pixels])
 
 
 def _versions() -> dict[str, str]:

@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from machine import has_vnni, print_table, write_result
 from peak import int8_peak_gmacs
+from work import resnet50_gmac
 
+import cxr_edge
 from cxr_edge.engine import Engine
 from cxr_edge.modelfile import read_model
 from cxr_edge.phantom import chest_phantom
 
 MODELS = Path(__file__).resolve().parent.parent / "models" / "resnet50-binary"
-GMAC = 3.856  # Keras ResNet50 at 224 x 224 with its dense layer, counted layer by layer
 WANTED = {"ONNX fp32": 3.0, "Keras predict": 7.0}
 
 
@@ -34,7 +35,8 @@ def main() -> None:
     parser.add_argument("--keras", type=Path)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    gray = chest_phantom(224, 224)
+    side = cxr_edge.load(provider="cpu").contract.members[0].input.height
+    gray = chest_phantom(side, side)
     image = np.repeat(gray[np.newaxis, :, :, np.newaxis], 3, axis=3)
     candidates = _candidates(options.threads, options.keras, image)
     peak = int8_peak_gmacs(options.threads)
@@ -48,7 +50,7 @@ def main() -> None:
             for name, ms in medians.items()
         ]
     )
-    share = GMAC / (int8 / 1e3) / peak
+    share = resnet50_gmac(side) / (int8 / 1e3) / peak
     verdict = "wanted: 70 %" if has_vnni() else "no VNNI on this CPU: reported only"
     print(f"INT8 peak {peak:.0f} GMAC/s; the INT8 model reaches {share:.1%} of it ({verdict})")
     if options.json:
