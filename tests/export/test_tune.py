@@ -152,15 +152,28 @@ def test_a_search_goes_on_after_a_power_cut_tore_its_last_line(tmp_path: Path, d
     assert len(tune(tuning, Watching())) == 2
 
 
-def test_the_tuned_recipe_finds_the_weights_that_the_original_named(tmp_path: Path, data: Path) -> None:
-    network, stage = {"layers": LAYERS, "weights": "x.weights.h5"}, {"epochs": 1, "batch": 8, "learning_rate": 0.01}
+@pytest.mark.parametrize(
+    ("path", "choices", "named"),
+    [
+        ("training.stages.0.batch", [4, 8], "named.weights.h5"),
+        ("network.weights", ["searched.weights.h5"], "searched.weights.h5"),
+    ],
+    ids=["the original's", "searched for"],
+)
+def test_the_tuned_recipe_finds_its_weights(
+    tmp_path: Path, data: Path, path: str, choices: list[object], named: str
+) -> None:
+    network, stage = {"layers": LAYERS, "weights": "named.weights.h5"}, {"epochs": 1, "batch": 8, "learning_rate": 0.01}
     recipe, space = recipe_file(tmp_path, network=network, training={"stages": [stage]}), tmp_path / "space.toml"
-    build(recipe_of(network={"layers": LAYERS}, training={"stages": [stage]}), tmp_path).model.save_weights(
-        tmp_path / "x.weights.h5"
-    )
+    for name in ("named.weights.h5", "searched.weights.h5"):
+        built = build(recipe_of(network={"layers": LAYERS}, training={"stages": [stage]}), tmp_path)
+        built.model.save_weights(tmp_path / name)
     space.write_text(
-        'trials = 1\n[[parameters]]\npath = "training.stages.0.batch"\nchoices = [4, 8]\n', encoding="utf-8"
+        f"trials = 1\n[[parameters]]\npath = {json.dumps(path)}\nchoices = {json.dumps(choices)}\n", encoding="utf-8"
     )
     tune(TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space), Watching())
     tuned = tmp_path / "search" / "recipe.toml"
+    found = read_recipe(tuned).recipe.network
+    assert found is not None
+    assert (tuned.parent / found.weights).resolve() == (tmp_path / named).resolve()
     assert train(request(tuned, data, tmp_path / "again"), Watching()).weights.startswith("sha256:")
