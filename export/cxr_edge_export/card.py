@@ -14,7 +14,7 @@ from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
 from cxr_edge_export.reading import refuse_another_reading_than
-from cxr_edge_export.recipe import RecipeFile, read_recipe
+from cxr_edge_export.recipe import RecipeFile, TrainingPlan, read_recipe
 from cxr_edge_export.shifts import Shifts, read_shifts
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import Metrics
@@ -140,8 +140,7 @@ def _training(beside: Beside) -> Iterator[str]:
         return
     rows = [("Network", f"{network.backbone or 'plain'}, weights {network.weights}, output {network.output}")]
     rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
-    rows += [(f"Stage {number}", _values(stage)) for number, stage in enumerate(plan.stages, 1)]
-    rows += [("Augmentation", _values(plan.augmentation) or "none")]
+    rows += _stages(plan)
     if plan.auxiliary is not None:
         finer = ", ".join(dict.fromkeys(rule.label for rule in plan.auxiliary.classes))
         rows += [("Second output, in training only", f"{finer}, weight {plan.auxiliary.weight} in the loss")]
@@ -159,6 +158,14 @@ def _training(beside: Beside) -> Iterator[str]:
     ]
     yield from ["", "## Training", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
+
+
+def _stages(plan: TrainingPlan) -> Iterator[tuple[str, str]]:
+    for number, stage in enumerate(plan.stages, 1):
+        yield f"Stage {number}", _values(msgspec.structs.replace(stage, augmentation=None))
+        if stage.augmentation is not None:
+            yield f"Augmentation in stage {number}", _values(stage.augmentation) or "none"
+    yield "Augmentation", _values(plan.augmentation) or "none"
 
 
 def _plain(table: msgspec.Struct) -> dict[str, object]:

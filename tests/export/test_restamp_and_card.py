@@ -129,7 +129,8 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
 
 
 def test_card_tells_how_it_was_trained(converted: Path) -> None:
-    stages = [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]
+    stage = {"epochs": 3, "batch": 8, "learning_rate": 0.01}
+    stages = [stage, {**stage, "augmentation": {"zoom": 0.2}}]
     finer = {"weight": 0.4, "classes": [{"label": "well"}, {"label": "bacterial"}, {"label": "viral"}]}
     training = {"stages": stages, "auxiliary": finer, "early_stopping": {"patience": 4}, "averaging": 0.9}
     recipe = recipe_of(network={"layers": LAYERS}, training=training)
@@ -138,6 +139,9 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     text = card(contract, "0" * 64, Beside(recipe=file, metrics=METRICS))
     assert "| Training images | 60, 3 epochs |" in text
     assert "| Stage 1 | epochs 3, batch 8, learning_rate 0.01 |" in text
+    assert "| Stage 2 | epochs 3, batch 8, learning_rate 0.01 |" in text
+    assert "| Augmentation in stage 2 | zoom 0.2 |" in text
+    assert "| Augmentation | none |" in text
     assert "| Second output, in training only | well, bacterial, viral, weight 0.4 in the loss |" in text
     assert "| Early stopping | monitor loss, patience 4 |" in text
     assert "| Settings | averaging 0.9 |" in text

@@ -23,6 +23,8 @@ from recipes import LAYERS
 from training_runs import TRAINING, Watching, recipe_file, request
 
 from cxr_edge.errors import ModelError, OutputError, UsageError
+from cxr_edge_export.recipe import Augmentation
+from cxr_edge_export.training import images as training_images
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Checkpoint, Row, RunFolder, State
 from cxr_edge_export.training.train import train
@@ -311,6 +313,24 @@ def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any)
     model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert model.output_shape == (None, 2)
     assert "auxiliary" not in {layer.name for layer in model.layers}
+
+
+def test_a_stage_may_have_an_augmentation_of_its_own(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Augmentation] = []
+    real = training_images.augmented
+
+    def listening(images: Any, indices: Any, plan: Augmentation, seed: int, epoch: int) -> Any:
+        seen.append(plan)
+        return real(images, indices, plan, seed, epoch)
+
+    monkeypatch.setattr(training_images, "augmented", listening)
+    stage = {"epochs": 1, "batch": 80, "learning_rate": 0.01}
+    stages = [stage, {**stage, "augmentation": {"aspect": 0.3}}, {**stage, "augmentation": {}}]
+    plan = {"stages": stages, "augmentation": {"flip": True}}
+    train(request(recipe_file(tmp_path, training=plan), data, tmp_path / "run"), Watching())
+    assert seen == [Augmentation(flip=True), Augmentation(aspect=0.3), Augmentation()]
 
 
 def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path, data: Path, keras: Any) -> None:

@@ -113,6 +113,7 @@ class Stage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         side: height and width of the images in this stage (progressive resizing); default: the recipe's.
         backbone_layers: how many of the backbone's last layers are trained; `all`; 0: it stays as it is, its batch
             normalization too.
+        augmentation: in this stage, in the place of the training's.
     """
 
     epochs: Count
@@ -122,6 +123,7 @@ class Stage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     warmup_epochs: Annotated[int, Meta(ge=0)] = 0
     side: Size | None = None
     backbone_layers: Annotated[int, Meta(ge=0)] | Literal["all"] = "all"
+    augmentation: Augmentation | None = None
 
 
 class EarlyStopping(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,7 +155,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         averaging: decay of an exponential moving average of the weights, which is what is validated and saved.
         early_stopping: None: every stage runs to its end, and the last weights are taken.
         stages: one after the other.
-        augmentation: of the training images.
+        augmentation: of the training images, in every stage that has none of its own.
         auxiliary: a second output, dropped after training.
     """
 

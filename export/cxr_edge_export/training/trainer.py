@@ -114,6 +114,7 @@ class _Loaded:
     training: Images
     validation: Images
     member: Member
+    augmentation: Augmentation
     cached: bool
     features: "tuple[NDArray[np.float32], NDArray[np.float32]] | None" = field(default=None)
 
@@ -145,13 +146,15 @@ def _load(training: Training, stage: Stage) -> _Loaded:
     for name, images in (("training", training.split.training), ("validation", training.split.validation)):
         told = _counted(training.told, f"{name} images", len(images))
         sets.append(data.load_images(images, training.recipe, stage.side, told, finer=name == "training"))
-    plan, network = training.plan, training.recipe.network
+    network = training.recipe.network
+    augmentation = training.plan.augmentation if stage.augmentation is None else stage.augmentation
     frozen = network is not None and network.backbone is not None and stage.backbone_layers == 0
     return _Loaded(
         training=sets[0],
         validation=sets[1],
         member=data.member_of_size(training.recipe, stage.side),
-        cached=frozen and plan.augmentation == Augmentation(),
+        augmentation=augmentation,
+        cached=frozen and augmentation == Augmentation(),
     )
 
 
@@ -251,12 +254,11 @@ def _ahead(
     training: Training, loaded: _Loaded, order: "NDArray[np.int64]", size: int, epoch: int
 ) -> "Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]":
     """(indices, inputs) of each batch, some made by a thread while the network computes."""
-    plan = training.plan
 
     def make(indices: "NDArray[np.int64]") -> "NDArray[np.float32]":
         if loaded.features is not None:
             return loaded.features[0][indices]
-        gray = data.augmented(loaded.training, indices, plan.augmentation, training.seed, epoch)
+        gray = data.augmented(loaded.training, indices, loaded.augmentation, training.seed, epoch)
         return data.normalized(gray, loaded.member)
 
     parts = list(data.batches(order, size))
