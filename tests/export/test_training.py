@@ -315,9 +315,9 @@ def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any)
     assert "auxiliary" not in {layer.name for layer in model.layers}
 
 
-def test_a_stage_may_have_an_augmentation_of_its_own(
-    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def augmentations(monkeypatch: pytest.MonkeyPatch) -> list[Augmentation]:
+    """Those that batches were asked for with, in order."""
     seen: list[Augmentation] = []
     real = training_images.augmented
 
@@ -326,11 +326,27 @@ def test_a_stage_may_have_an_augmentation_of_its_own(
         return real(images, indices, plan, seed, epoch)
 
     monkeypatch.setattr(training_images, "augmented", listening)
+    return seen
+
+
+def test_a_stage_may_have_an_augmentation_of_its_own(
+    tmp_path: Path, data: Path, augmentations: list[Augmentation]
+) -> None:
     stage = {"epochs": 1, "batch": 80, "learning_rate": 0.01}
     stages = [stage, {**stage, "augmentation": {"aspect": 0.3}}, {**stage, "augmentation": {}}]
     plan = {"stages": stages, "augmentation": {"flip": True}}
     train(request(recipe_file(tmp_path, training=plan), data, tmp_path / "run"), Watching())
-    assert seen == [Augmentation(flip=True), Augmentation(aspect=0.3), Augmentation()]
+    assert augmentations == [Augmentation(flip=True), Augmentation(aspect=0.3), Augmentation()]
+
+
+def test_feature_maps_are_not_kept_where_the_stage_augments(
+    tmp_path: Path, data: Path, augmentations: list[Augmentation]
+) -> None:
+    network = {"backbone": "MobileNetV2", "layers": [{"kind": "global-average-pool"}]}
+    stage = {"epochs": 1, "batch": 80, "learning_rate": 0.01, "backbone_layers": 0}
+    plan = {"stages": [{**stage, "augmentation": {"flip": True}}, stage]}
+    train(request(recipe_file(tmp_path, training=plan, network=network), data, tmp_path / "run"), Watching())
+    assert augmentations == [Augmentation(flip=True)]
 
 
 def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path, data: Path, keras: Any) -> None:
