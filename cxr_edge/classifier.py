@@ -21,10 +21,21 @@ from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
 from cxr_edge.overlay import read_overlay, site_operating_point
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
+from cxr_edge.preprocess.trim import part_seen
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
 from cxr_edge.read_ahead import read_ahead
-from cxr_edge.types import GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
+from cxr_edge.types import (
+    WHOLE,
+    GateMode,
+    ModelIdentity,
+    Note,
+    OperatingPoint,
+    Part,
+    Prediction,
+    Radiograph,
+    Rejection,
+)
 
 
 def load(
@@ -248,7 +259,13 @@ class Classifier:
             tags=prepared.tags,
             activation_map=answer.activation_map,
             radiograph=prepared.radiograph,
+            seen=WHOLE if prepared.radiograph is None else self._part_seen(prepared.radiograph),
         )
+
+    def _part_seen(self, radiograph: Radiograph) -> Part:
+        rows, columns = radiograph.pixels.shape
+        box = part_seen(radiograph.pixels, self.contract.members[0].resize)  # only single networks have heat maps
+        return Part(box.top / rows, box.left / columns, box.bottom / rows, box.right / columns)
 
 
 def _check_options(gate: str, threads: int | None, isolation: object) -> None:

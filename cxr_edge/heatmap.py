@@ -11,7 +11,7 @@ import numpy as np
 
 from cxr_edge.contract import Contract
 from cxr_edge.errors import OutputError, UsageError
-from cxr_edge.types import Prediction
+from cxr_edge.types import Part, Prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,17 +89,34 @@ def heat_map(prediction: Prediction, contract: Contract, label: str | None = Non
     if prediction.radiograph is None:
         message = "a heat map needs the radiograph: classify with keep_radiograph=True"
         raise UsageError(message)
-    import cv2
-
     pixels = prediction.radiograph.pixels
     rows, columns = pixels.shape
-    coarse = np.clip(evidence(prediction, contract, label) / FULL_SCALE_LOGITS, 0, 1)
-    strength = cv2.resize(coarse, (columns, rows), interpolation=cv2.INTER_LINEAR)
+    strength = spread(evidence(prediction, contract, label), prediction.seen, (rows, columns))
     picture = np.empty((rows, columns, 3), np.uint8)
     for top in range(0, rows, BAND_ROWS):
         band = slice(top, top + BAND_ROWS)
         picture[band] = laid_over(pixels[band], strength[band])
     return picture
+
+
+def spread(logits: "NDArray[np.float32]", seen: Part, shape: tuple[int, int]) -> "NDArray[np.float32]":
+    """The strength of evidence, 0 none .. 1 full, over a whole radiograph; none where the network was shown nothing.
+
+    Args:
+        logits: (h, w), of `evidence`.
+        seen: the part of the radiograph that they cover.
+        shape: (rows, columns) of the result.
+    """
+    import cv2
+
+    rows, columns = shape
+    place = slice(round(seen.top * rows), round(seen.bottom * rows))
+    beside = slice(round(seen.left * columns), round(seen.right * columns))
+    size = max(1, beside.stop - beside.start), max(1, place.stop - place.start)
+    strength = np.zeros(shape, np.float32)
+    coarse = np.clip(logits / FULL_SCALE_LOGITS, 0, 1)
+    strength[place, beside] = cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR)
+    return strength
 
 
 def colours(strength: "NDArray[np.float32]") -> "NDArray[np.uint8]":

@@ -67,6 +67,7 @@ def _preprocessing(contract: Contract, member: Member) -> Section:
             ("DICOM", contract.rendering.dicom),
             ("colour to gray", contract.rendering.colour),
             ("EXIF orientation", contract.rendering.exif_orientation),
+            ("edges of one gray", "kept" if resize.trim is None else f"cut off, up to {resize.trim} levels"),
             ("resize", f"{resize.kernel}, {resize.pass_order}, {resize.aspect}"),
             ("tensor", f"{member.input.dtype} {member.input.height} x {member.input.width} x {member.input.channels}"),
             (

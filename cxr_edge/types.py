@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cxr_edge.errors import Reason
 
@@ -54,6 +54,18 @@ class Tags:
     presentation_intent_type: str | None = None
     photometric_interpretation: str | None = None
     pixel_intensity_relationship: str | None = None
+
+
+class Part(NamedTuple):
+    """A part of an image, in shares of its height and width: 0 is the top or left edge, 1 the bottom or right one."""
+
+    top: float
+    left: float
+    bottom: float
+    right: float
+
+
+WHOLE = Part(0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,6 +176,7 @@ class Prediction:
         tags: the DICOM attributes that the gate read or that are recorded; None for a file that carries none.
         activation_map: float32 (h, w, labels); class activation map, None where the model has none.
         radiograph: the image itself, only when it was asked to be kept.
+        seen: the part of it that the network was shown, which `activation_map` lies over.
     """
 
     source: Source
@@ -181,6 +194,7 @@ class Prediction:
     tags: Tags | None = None
     activation_map: "NDArray[np.float32] | None" = field(default=None, repr=False, compare=False)
     radiograph: Radiograph | None = field(default=None, repr=False, compare=False)
+    seen: Part = WHOLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

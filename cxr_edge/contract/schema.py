@@ -79,12 +79,15 @@ class Resize:
             `pillow-13` is the rule of Pillow 13. Without meaning for nearest and tf kernels.
         aspect: `squash` ignores the aspect ratio; `crop` and `pad` centre-crop or centre-pad to it first.
         pad_value: gray level of the padding, 0..255.
+        trim: edges of one gray level are cut off before anything else, where they span at most this many levels (see
+            `cxr_edge.preprocess.trim`); None: nothing is cut.
     """
 
     kernel: Kernel
     pass_order: PassOrder
     aspect: Literal["squash", "crop", "pad"]
     pad_value: Annotated[int, Meta(ge=0, le=255)] = 0
+    trim: Annotated[int, Meta(ge=0, le=64)] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

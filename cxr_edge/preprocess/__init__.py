@@ -9,6 +9,7 @@ from cxr_edge.errors import UsageError
 from cxr_edge.preprocess import tf_kernels
 from cxr_edge.preprocess.aspect import frame
 from cxr_edge.preprocess.pillow_kernels import pillow_arithmetic_matches, resample
+from cxr_edge.preprocess.trim import part_seen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,7 @@ def resize(pixels: "NDArray[np.uint8]", resize: Resize, height: int, width: int)
 
     Args:
         pixels: uint8 (rows, columns), 0 black .. 255 white.
-        resize: kernel, pass order and aspect policy. Crop under a Pillow kernel follows `keras.utils.load_img`
+        resize: trim, kernel, pass order and aspect policy. Crop under a Pillow kernel follows `keras.utils.load_img`
             (`keep_aspect_ratio`), crop under a tf kernel and every pad follow `keras.layers.Resizing`: see `aspect`.
         height: rows of the result.
         width: columns of the result.
@@ -59,7 +60,7 @@ def resize(pixels: "NDArray[np.uint8]", resize: Resize, height: int, width: int)
     if pixels.dtype != np.uint8 or pixels.ndim != GRAY_DIMENSIONS or pixels.size == 0:
         message = f"pixels are {pixels.dtype} of shape {pixels.shape}; need uint8 (rows, columns), not empty"
         raise UsageError(message)
-    framed, box = frame(pixels, resize, height, width)
+    framed, box = frame(part_seen(pixels, resize).of(pixels), resize, height, width)
     match resize.kernel:
         case "tf-bilinear":
             return tf_kernels.bilinear(box.of(framed), height, width)

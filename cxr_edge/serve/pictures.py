@@ -7,7 +7,7 @@ import numpy as np
 
 from cxr_edge.contract import Contract
 from cxr_edge.errors import OutputError
-from cxr_edge.heatmap import FULL_SCALE_LOGITS, check_heat_maps, colours, evidence
+from cxr_edge.heatmap import check_heat_maps, colours, evidence, spread
 from cxr_edge.types import Prediction
 
 if TYPE_CHECKING:
@@ -51,13 +51,10 @@ def overlay_png(prediction: Prediction, contract: Contract) -> bytes:
         OutputError: OpenCV cannot encode it.
     """
     check_heat_maps(contract)
-    import cv2
-
     kept = prediction.radiograph
     shape = kept.pixels.shape if kept is not None else (OVERLAY_SIDE, OVERLAY_SIDE)
-    size = _fitted(shape, OVERLAY_SIDE)
-    coarse = np.clip(evidence(prediction, contract) / FULL_SCALE_LOGITS, 0, 1)
-    return _png(colours(np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_LINEAR), np.float32)))
+    columns, rows = _fitted(shape, OVERLAY_SIDE)
+    return _png(colours(spread(evidence(prediction, contract), prediction.seen, (rows, columns))))
 
 
 def legend_png() -> bytes:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cxr_edge_export.recipe import Recipe, Stage, TrainingPlan
 from cxr_edge_export.training.backend import keras_module
+from cxr_edge_export.training.batch_norm import fuse_batch_norms
 from cxr_edge_export.training.network import build
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Trainee:
         finally:
             keras.mixed_precision.set_global_policy("float32")
         self.built.train_last(stage.backbone_layers)
+        fuse_batch_norms(self.built.model.layers)
         self._taught = self.built.head if cached else self.built.model
         self._sigmoid = recipe.network is not None and recipe.network.output == "sigmoid"
         self._widths = [output.shape[-1] for output in self._taught.outputs]
