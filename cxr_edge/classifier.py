@@ -21,21 +21,11 @@ from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
 from cxr_edge.overlay import read_overlay, site_operating_point
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
-from cxr_edge.preprocess.trim import part_seen
+from cxr_edge.preprocess.trim import share_seen
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
 from cxr_edge.read_ahead import read_ahead
-from cxr_edge.types import (
-    WHOLE,
-    GateMode,
-    ModelIdentity,
-    Note,
-    OperatingPoint,
-    Part,
-    Prediction,
-    Radiograph,
-    Rejection,
-)
+from cxr_edge.types import WHOLE, GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
 
 
 def load(
@@ -235,6 +225,8 @@ class Classifier:
         gray = prepared.tensors[self.contract.members[0].input.name][0, :, :, 0]
         gate = self._image_gate.judge(prepared.gate, prepared.tags, gray, answer.features)
         verdict = decide(answer.probabilities, self.contract, self.operating_point)
+        kept, first = prepared.radiograph, self.contract.members[0]  # only single networks have a map
+        seen = WHOLE if kept is None else share_seen(kept.pixels, first.resize)
         inference_ms = (inferred - started) * 1e3
         latency = replace(
             prepared.latency,
@@ -258,14 +250,9 @@ class Classifier:
             warnings=(*self._fallback, *prepared.notes),
             tags=prepared.tags,
             activation_map=answer.activation_map,
-            radiograph=prepared.radiograph,
-            seen=WHOLE if prepared.radiograph is None else self._part_seen(prepared.radiograph),
+            radiograph=kept,
+            seen=seen,
         )
-
-    def _part_seen(self, radiograph: Radiograph) -> Part:
-        rows, columns = radiograph.pixels.shape
-        box = part_seen(radiograph.pixels, self.contract.members[0].resize)  # only single networks have heat maps
-        return Part(box.top / rows, box.left / columns, box.bottom / rows, box.right / columns)
 
 
 def _check_options(gate: str, threads: int | None, isolation: object) -> None:

@@ -1,20 +1,24 @@
 """Edges of one gray level: what is cut, what stays, and that everything else sees the same part."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from contracts import MEMBER, make_contract
+from contracts import MEMBER, make_contract, make_prediction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tiny_models import tiny_model
 
+import cxr_edge
 from cxr_edge.contract import Resize
 from cxr_edge.heatmap import FULL_SCALE_LOGITS, heat_map, spread
+from cxr_edge.phantom import chest_phantom
 from cxr_edge.preprocess import preprocess, resize
 from cxr_edge.preprocess.aspect import Box
 from cxr_edge.preprocess.trim import part_seen
-from cxr_edge.types import Part, Radiograph
+from cxr_edge.types import WHOLE, Part, Radiograph
 
 TRIMMED = Resize(kernel="pillow-bilinear", pass_order="horizontal-first", aspect="squash", trim=12)
 KEPT = replace(TRIMMED, trim=None)
@@ -111,9 +115,23 @@ def test_the_tensor_comes_of_the_part_that_stays() -> None:
     assert bars.flags.c_contiguous
 
 
-def test_the_heat_map_lies_over_the_part_that_was_seen() -> None:
-    from contracts import make_prediction
+@pytest.mark.parametrize("isolation", [None, cxr_edge.IsolationLimits()], ids=["here", "isolated"])
+def test_a_result_tells_which_part_was_seen(isolation: cxr_edge.IsolationLimits | None, tmp_path: Path) -> None:
+    contract = make_contract(members=(replace(MEMBER, resize=TRIMMED),))
+    model, inner = tiny_model(tmp_path, contract), chest_phantom(200, 180)
+    image = framed(inner, (0, 20, 50, 0), 0)
+    with cxr_edge.load(model, provider="cpu", isolation=isolation) as classifier:
+        whole, bare = classifier.classify(image, keep_radiograph=True), classifier.classify(image)
+        same = classifier.classify(inner)
+    box = part_seen(image, TRIMMED)
+    assert box.left >= 20
+    assert box.bottom <= 200
+    assert whole.seen == Part(box.top / 250, box.left / 200, box.bottom / 250, box.right / 200)
+    assert bare.seen == WHOLE
+    assert whole.score == bare.score == same.score
 
+
+def test_the_heat_map_lies_over_the_part_that_was_seen() -> None:
     maps = np.zeros((4, 4, 2), np.float32)
     maps[..., 1] = FULL_SCALE_LOGITS
     gray = np.full((100, 200), 100, np.uint8)

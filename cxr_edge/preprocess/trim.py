@@ -9,6 +9,7 @@ import numpy as np
 
 from cxr_edge.contract.schema import Resize
 from cxr_edge.preprocess.aspect import Box
+from cxr_edge.types import Part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +35,13 @@ def part_seen(pixels: "NDArray[np.uint8]", resize: Resize) -> Box:
     top, bottom = _flat_lines(pixels, resize.trim), rows - _flat_lines(pixels[::-1], resize.trim)
     kept = pixels[top:bottom].T
     return Box(top, _flat_lines(kept, resize.trim), bottom, columns - _flat_lines(kept[::-1], resize.trim))
+
+
+def share_seen(pixels: "NDArray[np.uint8]", resize: Resize) -> Part:
+    """`part_seen` in shares of the image's height and width."""
+    rows, columns = pixels.shape
+    box = part_seen(pixels, resize)
+    return Part(box.top / rows, box.left / columns, box.bottom / rows, box.right / columns)
 
 
 def _flat_lines(lines: "NDArray[np.uint8]", levels: int) -> int:

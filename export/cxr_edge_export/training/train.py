@@ -19,8 +19,9 @@ from cxr_edge_export.training.curves import draw_curves
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, build, deployed
 from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
+from cxr_edge_export.training.set_figures import set_figures
 from cxr_edge_export.training.trainee import training_of
-from cxr_edge_export.training.trainer import Told, Training, set_figures, train_stages
+from cxr_edge_export.training.trainer import Told, Training, train_stages
 from cxr_edge_export.training.weights import NAMED, describe_weights
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import numpy as np
 
-from cxr_edge import metrics
 from cxr_edge.contract import Member
 from cxr_edge.errors import ModelError
 from cxr_edge_export.recipe import Augmentation, Recipe, Stage, TrainingPlan
@@ -21,6 +20,7 @@ from cxr_edge_export.training.backend import reseed
 from cxr_edge_export.training.images import Images
 from cxr_edge_export.training.network import Built
 from cxr_edge_export.training.run_folder import Checkpoint, Row, RunFolder, State
+from cxr_edge_export.training.set_figures import set_figures
 from cxr_edge_export.training.trainee import PREDICTED_TOGETHER, Trainee, training_of
 
 if TYPE_CHECKING:
@@ -279,27 +279,3 @@ def _predicted(course: _Course) -> "NDArray[np.float64]":
         inputs = maps[1][some] if maps is not None else data.normalized(loaded.validation.gray[some], loaded.member)
         found.append(course.trainee.predict(inputs))
     return np.concatenate(found)
-
-
-def set_figures(probabilities: "NDArray[np.float64]", labels: "NDArray[np.int64]", recipe: Recipe) -> dict[str, Any]:
-    """The figures of one set, by the names that `SetFigures` has.
-
-    Args:
-        probabilities: float64 (N, labels).
-        labels: int64 (N,), the truth.
-        recipe: labels and positive labels.
-    """
-    given = probabilities.argmax(axis=1).astype(np.int64)
-    columns = [recipe.labels.index(name) for name in recipe.positive_labels]
-    positive = np.isin(labels, columns)
-    right = np.maximum(probabilities[np.arange(labels.size), labels], 1e-7)
-    auc = metrics.auc(positive, probabilities[:, columns].sum(axis=1))
-    balanced = metrics.macro_recall(labels, given, len(recipe.labels))
-    confusion = metrics.confusion_matrix(labels, given, len(recipe.labels))
-    return {
-        "cross_entropy": float(-np.log(right).mean()),
-        "accuracy": float((given == labels).mean()),
-        "balanced_accuracy": None if math.isnan(balanced) else balanced,
-        "auc": None if math.isnan(auc) else auc,
-        "confusion": tuple(tuple(int(n) for n in row) for row in confusion),
-    }
