@@ -25,7 +25,7 @@ class Effort:
 
 
 EFFORTS: Final = {
-    "resnet50-binary": Effort(600, (8, 2, 1)),
+    "resnet50-binary": Effort(600, (12,)),
     "inception-three-class": Effort(600, (10, 1, 1)),
     "covid-cnn": Effort(300, (8,)),
     "covid-vgg16": Effort(400, (30,)),
@@ -83,8 +83,7 @@ def phantom_scene(work: Path) -> Scene:
 
 def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
     """The recipe with what this machine lacks replaced: data set, ImageNet weights, hours."""
-    texts = [MODELS / name / part for part in ("recipe.toml", "training.toml")]  # the latter: not yet released with it
-    recipe = tomllib.loads("\n".join(file.read_text(encoding="utf-8") for file in texts if file.is_file()))
+    recipe = tomllib.loads((MODELS / name / "recipe.toml").read_text(encoding="utf-8"))
     effort = PHANTOM_EFFORT if scene.phantoms else EFFORTS.get(name)
     recipe["model"]["version"] = "0.0.1"
     recipe["model"]["name"] += "-road"
@@ -108,10 +107,10 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
 
 def _shorten(recipe: dict[str, Any], effort: Effort) -> None:
     network, training = recipe["network"], recipe["training"]
-    if network.get("weights") == "imagenet":
-        network["weights"] = "random"
+    network["weights"] = "random"
+    training.pop("precision", None)  # 16 bits are slow where a processor has no arithmetic for them
     for stage, epochs in zip(training["stages"], effort.epochs, strict=False):
-        stage["epochs"] = min(stage["epochs"], epochs)
+        stage["epochs"] = epochs
         stage["warmup_epochs"] = min(stage.get("warmup_epochs", 0), epochs - 1)
         if effort.images < 100:
             stage["batch"] = 8
@@ -155,7 +154,7 @@ def stand_ins(name: str, scene: Scene) -> str:
     recipes = [tomllib.loads((MODELS / part / "recipe.toml").read_text(encoding="utf-8")) for part in parts]
     found = {
         "phantoms": scene.phantoms,
-        "random weights": any(recipe.get("network", {}).get("weights") == "imagenet" for recipe in recipes),
+        "random weights": any(recipe.get("network", {}).get("weights", "random") != "random" for recipe in recipes),
         "no augmentation": any(_is_frozen(recipe) for recipe in recipes),
         "NORMAL, PNEUMONIA for its classes": any("metadata" in recipe.get("selection", {}) for recipe in recipes),
     }

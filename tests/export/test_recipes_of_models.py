@@ -1,6 +1,5 @@
 """Every recipe under models/ is read, and names a network that there is."""
 
-import tomllib
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from conftest import REPOSITORY
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
-from cxr_edge_export.recipe import parse_recipe, read_recipe
+from cxr_edge_export.recipe import read_recipe
 
 FOLDERS = sorted(path.parent for path in (REPOSITORY / "models").glob("*/recipe.toml"))
 ENSEMBLES = {"gray-ensemble"}
@@ -27,9 +26,6 @@ def test_a_recipe_is_whole(folder: Any, keras: Any) -> None:
     if folder.name in ENSEMBLES:
         assert len(recipe.contract_members) > 1
         return
-    if (folder / "training.toml").exists():  # its tables join the recipe with the next release
-        text = "".join((folder / name).read_text(encoding="utf-8") for name in ("recipe.toml", "training.toml"))
-        recipe = parse_recipe(tomllib.loads(text))
     assert recipe.training is not None
     assert recipe.network is not None
     assert recipe.network.backbone is None or hasattr(keras.applications, recipe.network.backbone)

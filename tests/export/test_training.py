@@ -552,6 +552,31 @@ def test_it_starts_from_a_network_trained_before(
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_share_of_the_initial_weights_is_kept(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], keras: Any, precision: str
+) -> None:
+    """Moving averages included; and the epochs are those of a training that keeps nothing."""
+    initial = finished[0] / "model.keras"
+    plan = {"stages": SHORT, "precision": precision}
+    for name, share in (("all", 0.0), ("kept", 0.25)):
+        recipe = recipe_file(tmp_path, training=plan | {"initial_share": share})
+        train(request(recipe, data, tmp_path / name, weights=str(initial)), Watching())
+    files = (initial, tmp_path / "all" / "model.keras", tmp_path / "kept" / "model.keras")
+    before, trained, kept = (keras.saving.load_model(file, compile=False).get_weights() for file in files)
+    assert any(not np.array_equal(one, other) for one, other in zip(before, trained, strict=True))
+    for one, other, mixed in zip(before, trained, kept, strict=True):
+        np.testing.assert_allclose(mixed, 0.25 * one + 0.75 * other, rtol=1e-5, atol=1e-7)
+    histories = [(tmp_path / name / "history.json").read_bytes() for name in ("all", "kept")]
+    assert histories[0] == histories[1]
+
+
+def test_random_weights_are_not_worth_keeping(tmp_path: Path, data: Path) -> None:
+    recipe = recipe_file(tmp_path, training={"stages": SHORT, "initial_share": 0.25})
+    with pytest.raises(UsageError, match=r"initial_share, but begins with random weights"):
+        train(request(recipe, data, tmp_path / "run"), Watching())
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -153,6 +153,8 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
             ones for ever; `class-weights` weighs the loss; `none`.
         precision: `float32`, or computing in 16 bits with float32 weights, where the hardware gains by it.
         averaging: decay of an exponential moving average of the weights, which is what is validated and saved.
+        initial_share: of the initial weights in those that are saved, once all stages are over: a fine-tuned network
+            that is taken back a little keeps more of what it knew (Wortsman et al., CVPR 2022). Not in the history.
         early_stopping: None: every stage runs to its end, and the last weights are taken.
         stages: one after the other.
         augmentation: of the training images, in every stage that has none of its own.
@@ -167,6 +169,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     balance: Literal["none", "undersample", "undersample-once", "class-weights"] = "none"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     averaging: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    initial_share: Fraction = 0.0
     early_stopping: EarlyStopping | None = None
     stages: Annotated[tuple[Stage, ...], Meta(min_length=1)]
     augmentation: Augmentation = Augmentation()

@@ -73,6 +73,11 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     if recipe.network is None or plan is None:
         message = f"the recipe {request.recipe} has no [network] and [training]: its network was trained elsewhere"
         raise UsageError(message)
+    if plan.initial_share and recipe.network.weights == "random":
+        message = (
+            f"the recipe {request.recipe} has training.initial_share, but begins with random weights: nothing to keep"
+        )
+        raise UsageError(message)
     keras_module(request.backend)
     folder = request.weights_folder or request.recipe.resolve().parent
     _build_each_side(recipe, folder)
@@ -155,12 +160,22 @@ def _write_split(run: RunFolder, root: Path, split: Split) -> None:
 
 def _finish(training: Training, built: Built, state: State, beginning: Beginning) -> Metrics:
     model = deployed(built.model if training.plan.precision == "float32" else _in_float32(training, built))
+    if training.plan.initial_share:
+        _take_back(training, model)
     training.run.write_model(model)
     if state.rows:
         training.run.write(CURVES, draw_curves(training.recipe.model.name, state.rows))
     found = _metrics(training, model, state, beginning)
     training.run.finish(found)
     return found
+
+
+def _take_back(training: Training, model: Any) -> None:  # noqa: ANN401 - a keras.Model
+    """Mix the initial weights in, moving averages of batch normalization included."""
+    share = training.plan.initial_share
+    initial = deployed(build(training.recipe, training.folder).model)
+    both = zip(model.get_weights(), initial.get_weights(), strict=True)
+    model.set_weights([trained * (1 - share) + before * share for trained, before in both])
 
 
 def _in_float32(training: Training, built: Built) -> Any:  # noqa: ANN401 - a keras.Model
