@@ -448,7 +448,7 @@ def test_real_images_agree_with_scikit_learn(data_folder: Path, tmp_path: Path) 
         report = evaluate(classifier, collected, replace(SETTING, gate="warn"))
     truth = np.array([case.label == "PNEUMONIA" for case in collected.cases])
     score = np.array([case.score for case in collected.cases])
-    decided, figures = score >= 0.5, report.images
+    decided, figures = score >= classifier.operating_point.threshold, report.images
     assert len(collected.cases) == 532
     assert [list(row) for row in report.by_label.confusion] == sklearn.confusion_matrix(truth, decided).tolist()
     expected = {
