@@ -106,6 +106,9 @@ def spread(logits: "NDArray[np.float32]", seen: Part, shape: tuple[int, int]) ->
         logits: (h, w), of `evidence`.
         seen: the part of the radiograph that they cover.
         shape: (rows, columns) of the result.
+
+    Returns:
+        float32 (rows, columns).
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Batch normalization under torch by torch's own kernel: Keras 3.15 computes it in a dozen, a third of each step."""
+"""Batch normalization under torch by torch's own kernel: Keras 3.15 computes it in a dozen."""
 
 import functools
 from collections.abc import Sequence
