@@ -33,7 +33,9 @@ class Box(NamedTuple):
     right: int
 
     def of(self, pixels: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
-        """The part inside the box, a view."""
+        """The part inside the box, a view; `pixels` itself where that is all of it."""
+        if self == (0, 0, *pixels.shape):
+            return pixels
         return pixels[self.top : self.bottom, self.left : self.right]
 
 
