@@ -70,6 +70,7 @@ def _preprocessing(contract: Contract, member: Member) -> Section:
             ("edges of one gray", "kept" if resize.trim is None else f"cut off, up to {resize.trim} levels"),
             ("resize", f"{resize.kernel}, {resize.pass_order}, {resize.aspect}"),
             ("tensor", f"{member.input.dtype} {member.input.height} x {member.input.width} x {member.input.channels}"),
+            ("gray levels", _contrast(member)),
             (
                 "normalization",
                 f"(x - {list(normalization.mean)}) / {list(normalization.scale)}, "
@@ -77,6 +78,13 @@ def _preprocessing(contract: Contract, member: Member) -> Section:
             ),
         ],
     )
+
+
+def _contrast(member: Member) -> str:
+    if (contrast := member.contrast) is None:
+        return "as they are"
+    pairs = ", ".join(f"{p} % to {v}" for p, v in zip(contrast.percentiles, contrast.levels, strict=True))
+    return f"by the central part, {contrast.margin} % left out on each side: {pairs}"
 
 
 def _operating_points(contract: Contract) -> Iterator[tuple[str, str]]:

@@ -77,7 +77,16 @@ def test_refuses_an_unknown_field_anywhere(path: tuple[str | int, ...]) -> None:
 @pytest.mark.parametrize("path", OBJECTS, ids=str)
 def test_refuses_a_missing_field_anywhere(path: tuple[str | int, ...]) -> None:
     raw = json.loads(to_json(make_contract()))
-    optional = {"pad_value", "trim", "positive_to_negative_share", "auc_drop", "accuracy_ratio", "agreement_images"}
+    optional = {
+        "pad_value",
+        "trim",
+        "contrast",
+        "margin",
+        "positive_to_negative_share",
+        "auc_drop",
+        "accuracy_ratio",
+        "agreement_images",
+    }
     parent = _at(raw, path)
     key = next((key for key in parent if key not in optional), None)
     if key is None:

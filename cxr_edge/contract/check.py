@@ -4,10 +4,11 @@ import base64
 import binascii
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from cxr_edge.contract.image_gate import LAYOUT_SIDE
 from cxr_edge.contract.limits import broken_limits
-from cxr_edge.contract.schema import Contract, IntendedUse, Member
+from cxr_edge.contract.schema import Contract, Contrast, IntendedUse, Member
 from cxr_edge.errors import ContractError
 
 DISCLAIMER = "not a medical device"
@@ -136,3 +137,15 @@ def member_faults(member: Member) -> Iterator[str]:
         yield f"member {member.name} takes uint8 but its normalization is not folded into the graph"
     if member.input.dtype == "uint8" and member.resize.kernel == "tf-bilinear":
         yield f"member {member.name} takes uint8 but {member.resize.kernel} gives float32"
+    if member.contrast is not None:
+        yield from _contrast_faults(member, member.contrast)
+
+
+def _contrast_faults(member: Member, contrast: Contrast) -> Iterator[str]:
+    if member.resize.kernel == "tf-bilinear":
+        yield f"member {member.name} has a contrast, which needs whole gray levels; tf-bilinear gives fractions"
+    if len(contrast.percentiles) != len(contrast.levels):
+        yield f"member {member.name}: contrast.percentiles and contrast.levels differ in number"
+    for name, row in (("percentiles", contrast.percentiles), ("levels", contrast.levels)):
+        if any(one >= other for one, other in pairwise(row)):
+            yield f"member {member.name}: contrast.{name} {row} do not ascend"

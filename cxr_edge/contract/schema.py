@@ -90,6 +90,25 @@ class Resize:
     trim: Annotated[int, Meta(ge=0, le=64)] | None = None
 
 
+Percent = Annotated[int, Meta(ge=0, le=100)]
+Between = Annotated[int, Meta(ge=1, le=254)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """How gray levels are brought to those of the training images, after the resize (`cxr_edge.preprocess.contrast`).
+
+    Attributes:
+        percentiles: of the gray levels of the image's central part, ascending.
+        levels: the gray level that each becomes, ascending; straight pieces between them, and on beyond the ends.
+        margin: percent of the height and width that the central part leaves out on each side.
+    """
+
+    percentiles: Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=16)]
+    levels: Annotated[tuple[Between, ...], Meta(min_length=1, max_length=16)]
+    margin: Annotated[int, Meta(ge=0, le=45)] = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normalization:
     """y = (x - mean) / scale per channel, float32; done by the graph when `folded`, else by the runtime."""
@@ -102,12 +121,13 @@ class Normalization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """One network of the model; an ensemble has several, fused into one graph."""
+    """One network of the model; an ensemble has several, fused into one graph. `contrast` None: levels stay."""
 
     name: Name
     input: Input
     resize: Resize
     normalization: Normalization
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from cxr_edge.contract.schema import Member, Normalization, Resize
 from cxr_edge.errors import UsageError
 from cxr_edge.preprocess import tf_kernels
 from cxr_edge.preprocess.aspect import frame
+from cxr_edge.preprocess.contrast import apply_contrast
 from cxr_edge.preprocess.pillow_kernels import pillow_arithmetic_matches, resample
 from cxr_edge.preprocess.trim import part_seen
 
@@ -36,6 +37,8 @@ def preprocess(pixels: "NDArray[np.uint8]", member: Member) -> "Tensor":
         InputError: padding to the network's aspect ratio would make the image too large.
     """
     resized = resize(pixels, member.resize, member.input.height, member.input.width)
+    if member.contrast is not None:
+        resized = apply_contrast(resized, member.contrast)
     channels = to_channels(resized, member.input.channels)
     return normalize(channels, member.normalization, member.input.dtype)
 

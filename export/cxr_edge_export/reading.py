@@ -42,6 +42,7 @@ def refuse_another_reading_than(run: Path, recipe: Recipe, member: "Member") -> 
         "input": (_size(one), _size(other)),
         "resize": (one.resize, other.resize),
         "normalization": (one.normalization, other.normalization),
+        "contrast": (one.contrast, other.contrast),
         "selection.classes": (_folders(trained), _folders(recipe)),
     }
     if changed := [name for name, (before, now) in compared.items() if before != now]:

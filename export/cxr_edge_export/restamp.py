@@ -66,7 +66,7 @@ def refuse_measured_changes(network: "onnx.ModelProto", recipe: Recipe, *, but_t
         "positive_labels": (recipe.positive_labels, old.positive_labels),
         "rendering": (recipe.rendering, old.rendering),
         "temperature": (recipe.temperature, old.outputs.temperature),
-        "input, resize or normalization": (_built_in(recipe.contract_members), _built_in(old.members)),
+        "input, resize, contrast or normalization": (_built_in(recipe.contract_members), _built_in(old.members)),
         "weights": (tuple(float(np.float32(w)) for w in recipe.weights), weights_in(network, old.members)),
         "operating_points": (
             [(rule.name, describe(rule)) for rule in recipe.operating_points],

@@ -355,9 +355,13 @@ def test_restamp_changes_words_alone(file: Path, tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("weight = 3", "weight = 2", "weights"),
-        ('name = "gray"', 'name = "grey"', "input, resize or normalization"),
-        ('"pillow-bicubic"', '"pillow-lanczos"', "input, resize or normalization"),
-        (MEMBERS[MEMBERS.index('[[members]]\nname = "gray"') :], "", "input, resize or normalization, weights"),
+        ('name = "gray"', 'name = "grey"', "input, resize, contrast or normalization"),
+        ('"pillow-bicubic"', '"pillow-lanczos"', "input, resize, contrast or normalization"),
+        (
+            MEMBERS[MEMBERS.index('[[members]]\nname = "gray"') :],
+            "",
+            "input, resize, contrast or normalization, weights",
+        ),
     ],
 )
 def test_restamp_refuses_what_was_built_in(file: Path, tmp_path: Path, old: str, new: str, words: str) -> None:

@@ -10,10 +10,21 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 
 from recipes import LAYERS, recipe_of
 
+from cxr_edge.decode import decode
 from cxr_edge.errors import ModelError, UsageError
+from cxr_edge.phantom import chest_phantom
+from cxr_edge.preprocess import preprocess
 from cxr_edge_export.dataset import read_images
 from cxr_edge_export.recipe import Augmentation
-from cxr_edge_export.training.images import TOGETHER, Images, augmented, class_weights, epoch_order, load_images
+from cxr_edge_export.training.images import (
+    TOGETHER,
+    Images,
+    augmented,
+    class_weights,
+    epoch_order,
+    load_images,
+    normalized,
+)
 
 LABELS = np.array([0] * 9 + [1] * 30 + [2] * 21)
 KINDS = [
@@ -78,6 +89,35 @@ def test_an_unreadable_image_is_told_by_its_place_in_the_whole_set(tmp_path: Pat
     damaged.path.write_bytes(damaged.path.read_bytes()[:40])
     with pytest.raises(ModelError, match=f"image {TOGETHER + 4} of"):
         load_images(listed, recipe, None)
+
+
+def test_what_training_shows_is_what_the_runtime_shows(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "NORMAL").mkdir()
+    (tmp_path / "PNEUMONIA").mkdir()
+    for seed, label in enumerate(("NORMAL", "PNEUMONIA")):
+        Image.fromarray(chest_phantom(90, 100, seed=seed)).save(tmp_path / label / f"patient{seed}.png")
+    contrast = {"percentiles": [2, 50, 98], "levels": [79, 155, 195], "margin": 25}
+    recipe = recipe_of(contrast=contrast)
+    listed = read_images(tmp_path, recipe.labels)
+    loaded = load_images(listed, recipe, None)
+    shown = normalized(augmented(loaded, np.arange(2), Augmentation(), 0, 0), recipe.member)
+    mean, scale = (np.asarray(row, np.float32) for row in ([103.939, 116.779, 123.68], [64.0] * 3))
+    for image, tensor in zip(listed, shown, strict=True):
+        pixels = decode(image.path.read_bytes(), recipe.rendering).pixels
+        np.testing.assert_array_equal(tensor, (preprocess(pixels, recipe.member).astype(np.float32) - mean) / scale)
+        assert not np.array_equal(tensor, (preprocess(pixels, recipe_of().member).astype(np.float32) - mean) / scale)
+
+
+def test_contrast_comes_after_augmentation() -> None:
+    gray = np.random.default_rng(0).integers(60, 160, (60, 40, 40), dtype=np.uint8)
+    recipe = recipe_of(contrast={"percentiles": [2, 50, 98], "levels": [79, 155, 195]})
+    plan = Augmentation(gamma=0.5, brightness=0.05)
+    changed = augmented(images(gray), np.arange(20), plan, 0, 0)
+    assert changed.mean(axis=(1, 2)).std() > 10
+    shown = normalized(changed, recipe.member)[..., 0] * 64 + 103.939
+    np.testing.assert_allclose(np.median(shown, axis=(1, 2)), 155, atol=3)
 
 
 def finer(folder: Path) -> Any:

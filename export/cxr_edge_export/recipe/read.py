@@ -125,7 +125,7 @@ def _member_faults(recipe: Recipe) -> Iterator[str]:
         if missing := [name for name in tables if name not in given]:
             yield f"without members it needs input, resize and normalization; {', '.join(missing)} missing"
         return
-    given += [name for name in ("image_gate", "network", "training") if getattr(recipe, name) is not None]
+    given += [name for name in ("contrast", "image_gate", "network", "training") if getattr(recipe, name) is not None]
     if given:
         yield f"with members it cannot have {', '.join(given)}"
     for what, names in (

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from cxr_edge.contract import Contrast, IntendedUse, Limits, Member, Normalization, Rendering, Resize, TrainingData
 from cxr_edge.contract import Input as ContractInput
-from cxr_edge.contract import IntendedUse, Limits, Member, Normalization, Rendering, Resize, TrainingData
 from cxr_edge.contract.image_gate import Name
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe.network import NetworkPlan
@@ -27,7 +27,7 @@ class Recipe(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A whole recipe. `labels` in the order of the network's outputs.
 
     `network` and `training` are absent where the network was trained elsewhere. `input`, `resize` and `normalization`
-    are of a single network; an ensemble has `members` in their place.
+    are of a single network, as is `contrast` where it has one; an ensemble has `members` in their place.
     """
 
     recipe_version: Literal[1]
@@ -42,6 +42,7 @@ class Recipe(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: Input | None = None
     resize: Resize | None = None
     normalization: Normalization | None = None
+    contrast: Contrast | None = None
     members: tuple[MemberPlan, ...] = ()
     operating_points: Annotated[tuple[OperatingPointRule, ...], Meta(min_length=1)]
     intended_use: IntendedUse
@@ -62,11 +63,11 @@ class Recipe(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def contract_members(self) -> tuple[Member, ...]:
         """The networks of the model, as the contract describes them: one, or an ensemble's."""
         if self.members:
-            return tuple(_member(m.name, m.input, m.resize, m.normalization) for m in self.members)
+            return tuple(_member(m.name, m.input, m.resize, m.normalization, m.contrast) for m in self.members)
         if self.input is None or self.resize is None or self.normalization is None:
             message = f"the recipe {self.model.name} has neither input, resize and normalization nor members"
             raise UsageError(message)
-        return (_member(self.model.name, self.input, self.resize, self.normalization),)
+        return (_member(self.model.name, self.input, self.resize, self.normalization, self.contrast),)
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -87,10 +88,10 @@ class Recipe(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.contract_members[0]
 
 
-def _member(name: str, given: Input, resize: Resize, normalization: Normalization) -> Member:
+def _member(name: str, given: Input, resize: Resize, normalization: Normalization, contrast: Contrast | None) -> Member:
     # tf-bilinear gives fractions of gray levels; every other kernel gives whole ones
     dtype: Literal["uint8", "float32"] = "float32" if resize.kernel == "tf-bilinear" else "uint8"
     tensor = ContractInput(
         name=given.name, dtype=dtype, height=given.height, width=given.width, channels=given.channels
     )
-    return Member(name=name, input=tensor, resize=resize, normalization=normalization)
+    return Member(name=name, input=tensor, resize=resize, normalization=normalization, contrast=contrast)

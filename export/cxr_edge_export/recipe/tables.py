@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from cxr_edge.contract import Normalization, Resize
+from cxr_edge.contract import Contrast, Normalization, Resize
 from cxr_edge.contract.image_gate import Name, Share
 from cxr_edge.contract.schema import Size
 
@@ -43,6 +43,7 @@ class MemberPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         input: table `[members.input]`, as `[input]`; no two members share a name there.
         resize: table `[members.resize]`, as `[resize]`.
         normalization: table `[members.normalization]`, as `[normalization]`.
+        contrast: table `[members.contrast]`, as `[contrast]`.
     """
 
     name: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]{0,99}$")]
@@ -50,6 +51,7 @@ class MemberPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     input: Input
     resize: Resize
     normalization: Normalization
+    contrast: Contrast | None = None
 
 
 class OperatingPointRule(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,6 +10,7 @@ import numpy as np
 
 from cxr_edge.contract import Member
 from cxr_edge.errors import UsageError
+from cxr_edge.preprocess.contrast import apply_contrast
 from cxr_edge.processors import available_threads
 from cxr_edge_export.dataset import LabelledImage, rule_of, tensors
 from cxr_edge_export.recipe import Augmentation, Recipe
@@ -45,7 +46,7 @@ def load_images(
     *,
     finer: bool = False,
 ) -> Images:
-    """Decode and resize, as the runtime would for a model of that input size.
+    """Decode and resize, as the runtime would for a model of that input size; the contrast is left to `normalized`.
 
     Args:
         images: of one set.
@@ -59,7 +60,7 @@ def load_images(
         UsageError: an image is of no auxiliary class.
     """
     classes = _finer(images, recipe) if finer else None  # before the long work
-    member = member_of_size(recipe, side)
+    member = replace(member_of_size(recipe, side), contrast=None)  # augmentation comes before it
     parts = [range(len(images))[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
     gray: list[NDArray[Any]] = []
     with ThreadPoolExecutor(available_threads()) as threads:
@@ -82,7 +83,9 @@ def member_of_size(recipe: Recipe, side: int | None) -> Member:
 
 
 def normalized(gray: "NDArray[Any]", member: Member) -> "NDArray[np.float32]":
-    """What the network sees: float32 (N, rows, columns, channels), as the contract's normalization says."""
+    """What the network sees: float32 (N, rows, columns, channels), as the contract's contrast and normalization say."""
+    if member.contrast is not None:
+        gray = np.stack([apply_contrast(image, member.contrast) for image in gray])
     mean, scale = (np.asarray(v, np.float32) for v in (member.normalization.mean, member.normalization.scale))
     return (gray[..., np.newaxis].astype(np.float32) - mean) / scale
 
