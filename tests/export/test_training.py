@@ -422,6 +422,25 @@ def test_weight_decay_is_the_recipes(tmp_path: Path, decay: float, expected: flo
     assert Trainee(recipe, tmp_path, 0, 4, seed, cached=False).optimizer.weight_decay == expected
 
 
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_a_long_gradient_is_scaled_down(tmp_path: Path, keras: Any, clip: float | None) -> None:
+    from cxr_edge_export.recipe import read_recipe
+    from cxr_edge_export.training.trainee import Trainee
+
+    stages = [{"epochs": 1, "batch": 8, "learning_rate": 1.0}]
+    plan = {"optimizer": "sgd", "momentum": 0.0, "stages": stages} | ({} if clip is None else {"gradient_clip": clip})
+    trainee = Trainee(read_recipe(recipe_file(tmp_path, training=plan)).recipe, tmp_path, 0, 1, 0, cached=False)
+    trained, array = trainee.built.model.trainable_variables, keras.ops.convert_to_numpy
+    before = [array(variable).copy() for variable in trained]
+    inputs = np.random.default_rng(0).normal(0, 10, (8, 48, 48, 3)).astype(np.float32)
+    trainee.step(inputs, [np.array([0, 1] * 4)], None)
+    moved = np.sqrt(sum(np.square(array(v) - old).sum() for v, old in zip(trained, before, strict=True)))
+    if clip is None:
+        assert moved > 0.02
+    else:
+        assert moved == pytest.approx(clip, rel=1e-3)
+
+
 def test_the_history_has_the_mean_loss_of_each_epoch(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

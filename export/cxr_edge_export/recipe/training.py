@@ -148,6 +148,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         optimizer: by Keras' name.
         momentum: of `sgd`.
         weight_decay: decoupled from the gradient, of any optimizer; 0 is none, with `adamw` too.
+        gradient_clip: longest gradient, as the Euclidean norm over all weights; a longer one is scaled down to it.
         label_smoothing: of the cross-entropy.
         balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
             ones for ever; `class-weights` weighs the loss; `none`.
@@ -165,6 +166,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     optimizer: Literal["adam", "adamw", "nadam", "rmsprop", "sgd"] = "adam"
     momentum: Fraction = 0.9
     weight_decay: Amount = 0.0
+    gradient_clip: Annotated[float, Meta(gt=0)] | None = None
     label_smoothing: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
     balance: Literal["none", "undersample", "undersample-once", "class-weights"] = "none"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -132,7 +132,7 @@ def _policy(precision: str) -> str:
 
 def _optimizer(plan: TrainingPlan, stage: Stage, steps: int) -> Any:  # noqa: ANN401 - a keras.Optimizer
     optimizers = keras_module().optimizers
-    options: dict[str, Any] = {"learning_rate": _schedule(stage, steps)}
+    options: dict[str, Any] = {"learning_rate": _schedule(stage, steps), "global_clipnorm": plan.gradient_clip}
     if plan.averaging is not None:
         options |= {"use_ema": True, "ema_momentum": plan.averaging, "ema_overwrite_frequency": None}
     if plan.weight_decay or plan.optimizer == "adamw":  # whose own default is 0.004
