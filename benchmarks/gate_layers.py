@@ -1,6 +1,7 @@
 """Which layer and how many components tell synthetic strangers from radiographs: what the image gate was chosen on.
 
-    python benchmarks/gate_layers.py --training FOLDER --validation LIST [--images 1500] [--layers NAME...] [--json]
+    python benchmarks/gate_layers.py --training FOLDER --validation LIST [--images 1500] [--model NAME]
+        [--layers NAME...] [--json]
 
 For each layer and number of components: the share of each synthetic family that the distance alone refuses, at a false
 alarm rate of 0.5 % on training images of other patients, and of the validation images. No real stranger takes part.
@@ -36,11 +37,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--training", type=Path, required=True)
     parser.add_argument("--validation", type=Path, required=True)
+    parser.add_argument("--model", help="name or file; default: the packaged one")
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--layers", nargs="+", default=LAYERS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    content = read_model().content
+    content = read_model(options.model).content
     contract = read_contract(load_onnx(content))
     groups = _groups(options.training, options.validation, options.images, contract)
     rows = []
