@@ -8,7 +8,7 @@ gate) and its floor is run once. Medians:
 
     floor   the fastest correct decoder called with the bytes of the frame (as `decoders.py` finds it; for uncompressed
             pixels one copy by numpy) + Pillow's resize of the 8-bit image, ready-made, in the contract's pass order +
-            onnxruntime's session.run with the options of the package
+            onnxruntime's session.run with the options of the package; neither trim nor contrast, which our side does
     total   `Prediction.latency.total_ms`; wanted: at most 1.25 times the floor, uncompressed and JPEG lossless
     other   what the package does beyond its four stages
 

@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", default=LAYERS)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    content = read_model(options.model).content
-    contract = read_contract(load_onnx(content))
+    model = read_model(options.model)
+    content, contract = model.content, read_contract(load_onnx(model.content))
     groups = _groups(options.training, options.validation, options.images, contract)
     rows = []
     for layer in options.layers:
@@ -60,7 +60,7 @@ def main() -> None:
             rows.append({"layer": layer, "components": components, **{n: round(s, 3) for n, s in shares.items()}})
     print_table([{key.removeprefix("synthetic: "): value for key, value in row.items()} for row in rows])
     if options.json:
-        write_result("gate_layers", {"images": options.images, "rows": rows})
+        write_result("gate_layers", {"model": model.sha256, "images": options.images, "rows": rows})
 
 
 def _groups(training: Path, validation: Path, count: int, contract: "Contract") -> "dict[str, list[np.ndarray]]":

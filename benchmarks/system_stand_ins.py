@@ -108,6 +108,7 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
 def _shorten(recipe: dict[str, Any], effort: Effort) -> None:
     network, training = recipe["network"], recipe["training"]
     network["weights"] = "random"
+    training.pop("initial_share", None)  # of random weights nothing is to be kept
     training.pop("precision", None)  # 16 bits are slow where a processor has no arithmetic for them
     for stage, epochs in zip(training["stages"], effort.epochs, strict=False):
         stage["epochs"] = epochs

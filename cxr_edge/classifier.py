@@ -21,11 +21,10 @@ from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
 from cxr_edge.overlay import read_overlay, site_operating_point
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
-from cxr_edge.preprocess.trim import share_seen
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
 from cxr_edge.read_ahead import read_ahead
-from cxr_edge.types import WHOLE, GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
+from cxr_edge.types import GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
 
 
 def load(
@@ -225,8 +224,6 @@ class Classifier:
         gray = prepared.tensors[self.contract.members[0].input.name][0, :, :, 0]
         gate = self._image_gate.judge(prepared.gate, prepared.tags, gray, answer.features)
         verdict = decide(answer.probabilities, self.contract, self.operating_point)
-        kept, first = prepared.radiograph, self.contract.members[0]  # only single networks have a map
-        seen = WHOLE if kept is None else share_seen(kept.pixels, first.resize)
         inference_ms = (inferred - started) * 1e3
         latency = replace(
             prepared.latency,
@@ -250,8 +247,8 @@ class Classifier:
             warnings=(*self._fallback, *prepared.notes),
             tags=prepared.tags,
             activation_map=answer.activation_map,
-            radiograph=kept,
-            seen=seen,
+            radiograph=prepared.radiograph,
+            seen=prepared.seen,
         )
 
 

@@ -18,7 +18,8 @@ from cxr_edge.decode.array import decode_array
 from cxr_edge.errors import EnvironmentUnusable, InputError, Reason, UsageError
 from cxr_edge.gate import check_gate, refusal
 from cxr_edge.preprocess import pillow_arithmetic_matches, preprocess
-from cxr_edge.types import Gate, GateMode, Latency, Note, Radiograph, Rejection, Source, Tags
+from cxr_edge.preprocess.trim import in_shares, part_seen
+from cxr_edge.types import WHOLE, Gate, GateMode, Latency, Note, Part, Radiograph, Rejection, Source, Tags
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +37,8 @@ HASHED_IN_A_THREAD = 1 << 20  # bytes; what is smaller is hashed before a thread
 class Prepared:
     """An image on its way into the network: tensors by input name, each [1, H, W, C].
 
-    `radiograph` is there only where it was asked for: whole images that wait for the network would fill the memory.
+    `seen` is the part of the image that they are of. `radiograph` is there only where it was asked for: whole images
+    that wait for the network would fill the memory.
     """
 
     source: Source
@@ -45,6 +47,7 @@ class Prepared:
     notes: tuple[Note, ...]
     gate: Gate
     tensors: "dict[str, NDArray[np.generic]]"
+    seen: Part
     latency: Latency
     radiograph: Radiograph | None = None
 
@@ -104,7 +107,7 @@ class Preparer:
             if gate.status == "refused" and self._gate == "strict":
                 return refusal(digest.stamp(radiograph).source, gate, clock.latency())
             clock.enter("preprocess_ms")
-            tensors = {m.input.name: preprocess(radiograph.pixels, m)[np.newaxis] for m in self._contract.members}
+            tensors, seen = self._preprocess(radiograph.pixels)
             radiograph = digest.stamp(radiograph)
         except InputError as error:
             uids = error.sop_instance_uid, error.study_instance_uid
@@ -121,9 +124,18 @@ class Preparer:
             notes=radiograph.notes,
             gate=gate,
             tensors=tensors,
+            seen=seen,
             latency=clock.latency(),
             radiograph=radiograph if keep_radiograph else None,
         )
+
+    def _preprocess(self, pixels: "NDArray[np.uint8]") -> "tuple[dict[str, NDArray[np.generic]], Part]":
+        """Tensors by input name, and the part of the image that they are of: all of an ensemble's, which has no map."""
+        members = self._contract.members
+        if len(members) > 1:
+            return {member.input.name: preprocess(pixels, member)[np.newaxis] for member in members}, WHOLE
+        part = part_seen(pixels, members[0].resize)
+        return {members[0].input.name: preprocess(pixels, members[0], part)[np.newaxis]}, in_shares(part, pixels.shape)
 
     def _decode(self, content: "bytes | Dataset | NDArray[np.uint8]", source: Source) -> Radiograph:
         if isinstance(content, bytes):

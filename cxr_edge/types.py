@@ -176,7 +176,8 @@ class Prediction:
         tags: the DICOM attributes that the gate read or that are recorded; None for a file that carries none.
         activation_map: float32 (h, w, labels); class activation map, None where the model has none.
         radiograph: the image itself, only when it was asked to be kept.
-        seen: the part of it that the network was shown, which `activation_map` lies over.
+        seen: the part of the image that was resized, which `activation_map` lies over; what `aspect` crops or pads is
+            not taken into account.
     """
 
     source: Source

@@ -1,10 +1,9 @@
 """Gray levels brought to those of the training images: the curve, where it is measured, and what it undoes."""
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
-from math import floor
+from math import ceil, floor
 
 import numpy as np
 import pytest
@@ -18,14 +17,14 @@ from cxr_edge.errors import ContractError
 from cxr_edge.info import describe
 from cxr_edge.phantom import chest_phantom
 from cxr_edge.preprocess import preprocess, resize
-from cxr_edge.preprocess.contrast import apply_contrast, curve, measured
+from cxr_edge.preprocess.contrast import STEEPEST, apply_contrast, curve, measured
 
 CONTRAST = Contrast(percentiles=(2, 50, 98), levels=(79, 155, 195), margin=25)
 LEVELS = st.integers(0, 255)
 
 
-def with_contrast(contrast: Contrast, kernel: str = "pillow-bilinear") -> Contract:
-    resize = replace(MEMBER.resize, kernel=kernel)  # type: ignore[arg-type]
+def with_contrast(contrast: Contrast, kernel: str = "pillow-bilinear", aspect: str = "squash") -> Contract:
+    resize = replace(MEMBER.resize, kernel=kernel, aspect=aspect)  # type: ignore[arg-type]
     dtype = "float32" if kernel == "tf-bilinear" else "uint8"
     member = replace(MEMBER, contrast=contrast, resize=resize, input=replace(MEMBER.input, dtype=dtype))  # type: ignore[arg-type]
     return replace(make_contract(), members=(member,))
@@ -33,8 +32,10 @@ def with_contrast(contrast: Contrast, kernel: str = "pillow-bilinear") -> Contra
 
 def slow(level: int, found: tuple[int, ...], wanted: tuple[int, ...]) -> int:
     """The rule in fractions, one level at a time."""
-    alike = {x: [y for other, y in zip(found, wanted, strict=True) if other == x] for x in found}
-    points = [(x, sum(ys) // len(ys)) for x, ys in sorted(alike.items())]
+    points = [(found[0], wanted[0])]
+    for x, y in zip(found[1:], wanted[1:], strict=True):
+        before, below = points[-1]
+        points.append((max(x, before + ceil(Fraction(y - below, STEEPEST))), y))
     if len(points) == 1:
         return min(255, max(0, level + points[0][1] - points[0][0]))
     pieces = list(pairwise(points))
@@ -58,10 +59,10 @@ def test_the_curve_is_the_rule_in_fractions(found: list[int], wanted: list[int])
     ("found", "at"),
     [
         ((10, 100, 200), {0: 71, 10: 79, 55: 117, 100: 155, 200: 195, 255: 217}),
-        ((100, 110, 200), {0: 0, 89: 0, 90: 3, 100: 79, 110: 155, 255: 219}),
-        ((0, 0, 100), {0: 117, 100: 195, 255: 255}),
-        ((0, 255, 255), {0: 79, 255: 175}),
-        ((90, 90, 90), {0: 53, 90: 143, 202: 255, 255: 255}),
+        ((100, 120, 200), {0: 0, 79: 0, 90: 41, 100: 79, 120: 155, 255: 223}),
+        ((100, 101, 200), {99: 75, 100: 79, 101: 83, 119: 155, 200: 195}),  # 76 levels for one would be too steep
+        ((90, 90, 90), {70: 0, 89: 75, 90: 79, 91: 83, 109: 155, 119: 195, 134: 255, 255: 255}),
+        ((0, 255, 255), {0: 79, 255: 155}),
     ],
 )
 def test_levels_that_occur_become_those_that_are_wanted(found: tuple[int, ...], at: dict[int, int]) -> None:
@@ -87,7 +88,13 @@ def test_small_and_flat_images_have_a_curve_too(shape: tuple[int, int], level: i
         changed = apply_contrast(image, replace(CONTRAST, margin=margin))
         assert changed.shape == shape
         assert changed.dtype == np.uint8
-        assert np.unique(changed).size == 1
+        assert np.unique(changed).tolist() == [CONTRAST.levels[0]]
+
+
+def test_a_blank_film_stays_nearly_blank() -> None:
+    noise = np.random.default_rng(2).normal(128, 1, (112, 112))
+    film = np.clip(np.rint(noise), 0, 255).astype(np.uint8)
+    assert apply_contrast(film, CONTRAST).std() < (STEEPEST + 0.5) * film.std()
 
 
 def exposures() -> dict[str, NDArray[np.uint8]]:
@@ -145,9 +152,10 @@ def test_the_contract_carries_it_and_info_says_so() -> None:
         (with_contrast(replace(CONTRAST, levels=(), percentiles=())), "percentiles"),
         (with_contrast(replace(CONTRAST, margin=50)), "margin"),
         (with_contrast(CONTRAST, "tf-bilinear"), "fractions"),
+        (with_contrast(CONTRAST, aspect="pad"), "padding"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_refuses(contract: Contract, message: str) -> None:
     with pytest.raises(ContractError, match=message):
-        from_json(json.dumps(json.loads(to_json(contract))))
+        from_json(to_json(contract))

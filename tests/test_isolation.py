@@ -406,6 +406,7 @@ DONE: dict[str, Any] = {
     "notes": [],
     "gate": {"status": "ok", "reasons": []},
     "latency": {},
+    "seen": [0.0, 0.0, 1.0, 1.0],
     "tensors": {"image": TENSOR},
     "pixels": None,
 }
@@ -425,6 +426,8 @@ PIXELS = {"dtype": "uint8", "shape": [2, 2]}
         (_frame({**REFUSED, "rejection": {**REFUSED["rejection"], "latency": {"read_ms": -1.0}}}), False),  # type: ignore[dict-item]
         (_frame({**DONE, "latency": {"total_ms": float("nan")}}), False),
         (_frame({**DONE, "gate": {"status": "fine", "reasons": []}}), False),
+        (_frame({**DONE, "seen": [0.5, 0.0, 0.5, 1.0]}), False),
+        (_frame({**DONE, "seen": [-0.1, 0.0, 1.0, 1.0]}), False),
         (_frame({**DONE, "tensors": {}}), False),
         (_frame({**DONE, "tensors": {"image": {**TENSOR, "shape": [1, 224, 224, 1]}}}), False),
         (_frame({**DONE, "tensors": {"image": {**TENSOR, "dtype": "float32"}}}), False),

@@ -123,7 +123,7 @@ def _operating_point_faults(contract: Contract) -> Iterator[str]:
 
 
 def member_faults(member: Member) -> Iterator[str]:
-    """How a network's input and normalization contradict each other."""
+    """How a network's input, resize, contrast and normalization contradict each other."""
     normalization = member.normalization
     channels = member.input.channels
     if not len(normalization.mean) == len(normalization.scale) == channels:
@@ -144,6 +144,8 @@ def member_faults(member: Member) -> Iterator[str]:
 def _contrast_faults(member: Member, contrast: Contrast) -> Iterator[str]:
     if member.resize.kernel == "tf-bilinear":
         yield f"member {member.name} has a contrast, which needs whole gray levels; tf-bilinear gives fractions"
+    if member.resize.aspect == "pad":
+        yield f"member {member.name} has a contrast, which would count the padding as image; resize.aspect is pad"
     if len(contrast.percentiles) != len(contrast.levels):
         yield f"member {member.name}: contrast.percentiles and contrast.levels differ in number"
     for name, row in (("percentiles", contrast.percentiles), ("levels", contrast.levels)):

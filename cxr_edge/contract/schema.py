@@ -16,6 +16,8 @@ METADATA_KEY = "cxr_edge.contract"
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Size = Annotated[int, Meta(ge=1, le=4096)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+GrayLevel = Annotated[int, Meta(ge=1, le=254)]
 
 Kernel = Literal["pillow-nearest", "pillow-bilinear", "pillow-bicubic", "pillow-lanczos", "tf-nearest", "tf-bilinear"]
 PassOrder = Literal["horizontal-first", "vertical-first", "pillow-13"]
@@ -90,22 +92,19 @@ class Resize:
     trim: Annotated[int, Meta(ge=0, le=64)] | None = None
 
 
-Percent = Annotated[int, Meta(ge=0, le=100)]
-Between = Annotated[int, Meta(ge=1, le=254)]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contrast:
     """How gray levels are brought to those of the training images, after the resize (`cxr_edge.preprocess.contrast`).
 
     Attributes:
         percentiles: of the gray levels of the image's central part, ascending.
-        levels: the gray level that each becomes, ascending; straight pieces between them, and on beyond the ends.
+        levels: the gray level that each becomes, ascending; straight pieces between them, and on beyond the ends, of a
+            slope of at most 4.
         margin: percent of the height and width that the central part leaves out on each side.
     """
 
     percentiles: Annotated[tuple[Percent, ...], Meta(min_length=1, max_length=16)]
-    levels: Annotated[tuple[Between, ...], Meta(min_length=1, max_length=16)]
+    levels: Annotated[tuple[GrayLevel, ...], Meta(min_length=1, max_length=16)]
     margin: Annotated[int, Meta(ge=0, le=45)] = 0
 
 

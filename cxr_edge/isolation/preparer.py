@@ -28,7 +28,7 @@ from cxr_edge.isolation.wire import (
     send,
 )
 from cxr_edge.prepare import Image, Prepared, Preparer, read_content, source_of
-from cxr_edge.types import GateMode, Latency, Radiograph, Rejection, Source
+from cxr_edge.types import GateMode, Latency, Part, Radiograph, Rejection, Source
 
 GRAY_DIMENSIONS = 2
 MAX_MESSAGE = 500  # characters
@@ -114,6 +114,7 @@ class IsolatedPreparer(Preparer):
             notes=reply.notes,
             gate=reply.gate,
             tensors=tensors,
+            seen=reply.seen,
             latency=reply.latency,
             radiograph=radiograph,
         )
@@ -125,6 +126,7 @@ class IsolatedPreparer(Preparer):
             WireError: the process went wrong, or somebody took it over.
         """
         _check_latency(done.latency)
+        _check_part(done.seen)
         if list(done.tensors.items()) != list(self._tensors.items()):
             message = "other tensors than the contract's"
             raise WireError(message)
@@ -149,6 +151,12 @@ def _check_latency(latency: Latency) -> None:
     stages = latency.read_ms, latency.decode_ms, latency.preprocess_ms, latency.inference_ms, latency.total_ms
     if not all(math.isfinite(stage) and stage >= 0 for stage in stages):
         message = "a latency that is none"
+        raise WireError(message)
+
+
+def _check_part(part: Part) -> None:
+    if not (0 <= part.top < part.bottom <= 1 and 0 <= part.left < part.right <= 1):  # what is no number fails too
+        message = "a part of an image that is none"
         raise WireError(message)
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from cxr_edge.decode import DecodeLimits
-from cxr_edge.types import Gate, GateMode, Latency, Note, Rejection, Source, Tags
+from cxr_edge.types import Gate, GateMode, Latency, Note, Part, Rejection, Source, Tags
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,6 +72,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
     notes: tuple[Note, ...]
     gate: Gate
     latency: Latency
+    seen: Part
     tensors: dict[str, Array]
     pixels: Array | None
 

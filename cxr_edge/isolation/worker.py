@@ -112,6 +112,7 @@ def _done(prepared: Prepared) -> Done:
         notes=prepared.notes,
         gate=prepared.gate,
         latency=prepared.latency,
+        seen=prepared.seen,
         tensors={name: describe(tensor) for name, tensor in prepared.tensors.items()},
         pixels=None if kept is None else describe(kept.pixels),
     )

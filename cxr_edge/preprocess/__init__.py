@@ -7,7 +7,7 @@ import numpy as np
 from cxr_edge.contract.schema import Member, Normalization, Resize
 from cxr_edge.errors import UsageError
 from cxr_edge.preprocess import tf_kernels
-from cxr_edge.preprocess.aspect import frame
+from cxr_edge.preprocess.aspect import Box, frame
 from cxr_edge.preprocess.contrast import apply_contrast
 from cxr_edge.preprocess.pillow_kernels import pillow_arithmetic_matches, resample
 from cxr_edge.preprocess.trim import part_seen
@@ -22,12 +22,13 @@ __all__ = ["pillow_arithmetic_matches", "preprocess", "resize"]
 GRAY_DIMENSIONS = 2
 
 
-def preprocess(pixels: "NDArray[np.uint8]", member: Member) -> "Tensor":
+def preprocess(pixels: "NDArray[np.uint8]", member: Member, part: Box | None = None) -> "Tensor":
     """The input tensor of one member of the model.
 
     Args:
         pixels: uint8 (rows, columns), 0 black .. 255 white.
         member: the contract's part about this network.
+        part: what `part_seen` gives for both, where it is known already.
 
     Returns:
         (height, width, channels) of `member.input.dtype`, C-contiguous. It may share memory with `pixels`.
@@ -36,14 +37,14 @@ def preprocess(pixels: "NDArray[np.uint8]", member: Member) -> "Tensor":
         UsageError: `pixels` is not uint8 (rows, columns), or is empty.
         InputError: padding to the network's aspect ratio would make the image too large.
     """
-    resized = resize(pixels, member.resize, member.input.height, member.input.width)
+    resized = resize(pixels, member.resize, member.input.height, member.input.width, part)
     if member.contrast is not None:
         resized = apply_contrast(resized, member.contrast)
     channels = to_channels(resized, member.input.channels)
     return normalize(channels, member.normalization, member.input.dtype)
 
 
-def resize(pixels: "NDArray[np.uint8]", resize: Resize, height: int, width: int) -> "Tensor":
+def resize(pixels: "NDArray[np.uint8]", resize: Resize, height: int, width: int, part: Box | None = None) -> "Tensor":
     """Brings the image to `height` x `width` with the exact arithmetic of the implementation that training used.
 
     Args:
@@ -52,6 +53,7 @@ def resize(pixels: "NDArray[np.uint8]", resize: Resize, height: int, width: int)
             (`keep_aspect_ratio`), crop under a tf kernel and every pad follow `keras.layers.Resizing`: see `aspect`.
         height: rows of the result.
         width: columns of the result.
+        part: what `part_seen` gives for both, where it is known already.
 
     Returns:
         (height, width), 0 .. 255; uint8, or float32 for `tf-bilinear`. It may share memory with `pixels`.
@@ -63,7 +65,8 @@ def resize(pixels: "NDArray[np.uint8]", resize: Resize, height: int, width: int)
     if pixels.dtype != np.uint8 or pixels.ndim != GRAY_DIMENSIONS or pixels.size == 0:
         message = f"pixels are {pixels.dtype} of shape {pixels.shape}; need uint8 (rows, columns), not empty"
         raise UsageError(message)
-    framed, box = frame(part_seen(pixels, resize).of(pixels), resize, height, width)
+    part = part_seen(pixels, resize) if part is None else part
+    framed, box = frame(part.of(pixels), resize, height, width)
     match resize.kernel:
         case "tf-bilinear":
             return tf_kernels.bilinear(box.of(framed), height, width)

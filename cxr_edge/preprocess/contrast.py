@@ -4,8 +4,7 @@ A rule like histogram matching, with few fixed points. All arithmetic is in whol
 same levels.
 """
 
-from itertools import groupby, pairwise
-from operator import itemgetter
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +12,10 @@ import numpy as np
 from cxr_edge.contract.schema import Contrast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from numpy.typing import NDArray
+
+
+STEEPEST = 4  # levels for one level
 
 
 def apply_contrast(gray: "NDArray[np.uint8]", contrast: Contrast) -> "NDArray[np.uint8]":
@@ -43,22 +43,20 @@ def measured(gray: "NDArray[np.uint8]", contrast: Contrast) -> tuple[int, ...]:
 def curve(found: tuple[int, ...], wanted: tuple[int, ...]) -> "NDArray[np.uint8]":
     """A table of 256 levels, of straight pieces through (found, wanted); halves are rounded up.
 
-    The first and the last piece go on beyond their ends, up to black and white. Equal found levels become the mean of
-    their wanted levels, rounded down. Where only one level was found, all are shifted alike.
+    Where a piece would be steeper than `STEEPEST`, its upper end is taken to be brighter than it was found, and what
+    lies above it likewise, as far as this needs: a nearly flat image, of a blank film say, does not become a textured
+    one. The first and the last piece go on beyond their ends, to black and white. With one level alone, the slope is 1.
     """
-    pairs = zip(found, wanted, strict=True)
-    points = [(level, _mean(point[1] for point in same)) for level, same in groupby(pairs, itemgetter(0))]
+    points = [(found[0], wanted[0])]
+    for level, target in zip(found[1:], wanted[1:], strict=True):
+        least = -((points[-1][1] - target) // STEEPEST)
+        points.append((max(level, points[-1][0] + least), target))
     if len(points) == 1:
-        points.append((points[0][0] + 1, points[0][1] + 1))
+        points.append((found[0] + 1, wanted[0] + 1))
     levels = np.arange(256)
     table = np.zeros(256, np.int64)
     for (start, low), (stop, high) in pairwise(points):
-        later = slice(start if start > points[0][0] else 0, None)
+        later = levels >= start if start > found[0] else levels >= 0
         width = stop - start
         table[later] = low + (2 * (levels[later] - start) * (high - low) + width) // (2 * width)
     return np.clip(table, 0, 255).astype(np.uint8)
-
-
-def _mean(levels: "Iterable[int]") -> int:
-    several = list(levels)
-    return sum(several) // len(several)

@@ -37,10 +37,9 @@ def part_seen(pixels: "NDArray[np.uint8]", resize: Resize) -> Box:
     return Box(top, _flat_lines(kept, resize.trim), bottom, columns - _flat_lines(kept[::-1], resize.trim))
 
 
-def share_seen(pixels: "NDArray[np.uint8]", resize: Resize) -> Part:
-    """`part_seen` in shares of the image's height and width."""
-    rows, columns = pixels.shape
-    box = part_seen(pixels, resize)
+def in_shares(box: Box, shape: tuple[int, ...]) -> Part:
+    """A box of an image (rows, columns), in shares of its height and width."""
+    rows, columns = shape
     return Part(box.top / rows, box.left / columns, box.bottom / rows, box.right / columns)
 
 

@@ -161,7 +161,7 @@ def tensors(
     Args:
         images: the set.
         rendering: what is read of a file.
-        member: size, resize and normalization.
+        member: size, resize, contrast and normalization.
         batch: images in each, fewer in the last.
         places: which of the set, one after another; None: all.
 

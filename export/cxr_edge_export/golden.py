@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 CASES = 6
+BARRED = "barred"  # has edges for `trim` to cut, and is always among the cases
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,19 @@ class Drawing:
     pixels: "NDArray[np.uint8]"
 
 
-def drawings() -> list[Drawing]:
+def drawings(exact: tuple[int, int]) -> list[Drawing]:
     """Phantoms and test patterns, of sizes that need both passes of the resize, upwards and downwards, and of none.
+
+    `exact`: rows and columns that need none.
 
     Phantoms alone would all be decided alike: a broken kernel that always gives that answer would pass.
     """
     phantoms = {
         "clear-landscape": chest_phantom(190, 250, seed=1),
         "opacity-portrait": chest_phantom(260, 170, seed=2, opacity=0.5),
-        "exact-size": chest_phantom(224, 224, seed=3, opacity=0.3),
+        "exact-size": chest_phantom(*exact, seed=3, opacity=0.3),
         "small": chest_phantom(97, 83, seed=4, opacity=0.7),
+        BARRED: np.pad(chest_phantom(200, 180, seed=6, opacity=0.4), ((0, 20), (30, 25))),
     }
     turned = {
         "inverted": 255 - chest_phantom(260, 200, seed=0),
@@ -56,14 +60,17 @@ def drawings() -> list[Drawing]:
 
 def golden_tensors(members: Sequence[Member]) -> "list[tuple[Drawing, dict[str, NDArray[Any]]]]":
     """The drawings with their input tensors, by input name, in the members' order, each [H, W, C]."""
-    return [(drawing, {m.input.name: preprocess(drawing.pixels, m) for m in members}) for drawing in drawings()]
+    drawn = drawings((members[0].input.height, members[0].input.width))
+    return [(drawing, {m.input.name: preprocess(drawing.pixels, m) for m in members}) for drawing in drawn]
 
 
 def spread(candidates: list[GoldenCase], positive_columns: list[int]) -> tuple[GoldenCase, ...]:
-    """Some of the cases, evenly by rank of the Keras original's score, both ends included."""
-    ordered = sorted(candidates, key=lambda case: sum(case.reference[column] for column in positive_columns))
-    places = np.linspace(0, len(ordered) - 1, min(CASES, len(ordered))).round().astype(int)
-    return tuple(ordered[place] for place in places)
+    """Some of the cases, evenly by rank of the Keras original's score, both ends included, and the barred one."""
+    barred = [case for case in candidates if case.name == BARRED]
+    others = [case for case in candidates if case.name != BARRED]
+    ordered = sorted(others, key=lambda case: sum(case.reference[column] for column in positive_columns))
+    places = np.linspace(0, len(ordered) - 1, min(CASES - len(barred), len(ordered))).round().astype(int)
+    return (*(ordered[place] for place in places), *barred)
 
 
 def golden_case(

@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./exp
 import onnx
 
 import cxr_edge
-from cxr_edge.contract import Contract, GoldenCase
+from cxr_edge.contract import Contract, Contrast, GoldenCase
 from cxr_edge.errors import LimitBroken, ModelError, OutputError, UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge.preprocess import preprocess
+from cxr_edge.preprocess.trim import part_seen
 from cxr_edge_export.convert import convert, gather_sets
-from cxr_edge_export.golden import spread
+from cxr_edge_export.golden import BARRED, spread
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.stamp import publish, read_contract
@@ -53,6 +55,28 @@ def test_the_file_classifies_as_keras_does(
         assert prediction.label == path.parent.name
 
 
+def test_trimmed_edges_and_contrast_are_part_of_the_road(trained: Any, workbench: Any, tmp_path: Path) -> None:
+    recipe = workbench.recipe_with(
+        tmp_path,
+        ('aspect = "squash"', 'aspect = "squash"\ntrim = 12'),
+        ("[normalization]", "[contrast]\npercentiles = [50, 98]\nlevels = [120, 180]\nmargin = 25\n\n[normalization]"),
+    )
+    contract = convert(workbench.request(tmp_path / "tiny.onnx", recipe=recipe, as_float=True))
+    member = contract.members[0]
+    assert (member.resize.trim, member.contrast) == (12, Contrast(percentiles=(50, 98), levels=(120, 180), margin=25))
+    barred = next(case for case in contract.golden.cases if case.name == BARRED)
+    drawing = np.asarray(Image.open(io.BytesIO(base64.b64decode(barred.png))))
+    assert part_seen(drawing, member.resize) != (0, 0, *drawing.shape)
+    digest = hashlib.sha256(preprocess(drawing, member).tobytes()).hexdigest()
+    plain = preprocess(drawing, replace(member, contrast=None))
+    assert barred.tensor_sha256 == (digest,) != (hashlib.sha256(plain.tobytes()).hexdigest(),)
+    with cxr_edge.load(tmp_path / "tiny.onnx", provider="cpu") as classifier:
+        for path in sorted(workbench.validation.rglob("*.png"))[:6]:
+            prediction = classifier.classify(path)
+            assert isinstance(prediction, cxr_edge.Prediction)
+            assert prediction.score == pytest.approx(keras_score(trained, path, contract), abs=1e-4)
+
+
 def test_a_recipe_that_reads_otherwise_than_the_training_run_is_refused(workbench: Any, tmp_path: Path) -> None:
     """Parity would not tell: Keras would be fed the same wrong way."""
     run = tmp_path / "run"
@@ -61,10 +85,13 @@ def test_a_recipe_that_reads_otherwise_than_the_training_run_is_refused(workbenc
     shutil.copyfile(workbench.recipe, run / "recipe.toml")
     (run / "run.json").write_text("{}", encoding="utf-8")
     recipe = workbench.recipe_with(
-        tmp_path, ('"pillow-bilinear"', '"pillow-bicubic"'), ("scale = [64.0", "scale = [1.0")
+        tmp_path,
+        ('"pillow-bilinear"', '"pillow-bicubic"'),
+        ("scale = [64.0", "scale = [1.0"),
+        ("[normalization]", "[contrast]\npercentiles = [50]\nlevels = [150]\n\n[normalization]"),
     )
     request = workbench.request(tmp_path / "tiny.onnx", models=(run / "model.keras",), recipe=recipe)
-    with pytest.raises(UsageError, match="another resize, normalization than the training run in"):
+    with pytest.raises(UsageError, match="another resize, normalization, contrast than the training run in"):
         convert(request)
     assert not (tmp_path / "tiny.onnx").exists()
 
@@ -145,6 +172,10 @@ def test_golden_cases_span_the_scores() -> None:
         GoldenCase(name=str(i), png="", tensor_sha256=(), reference=(1 - i / 20, i / 20), exported=())
         for i in range(21)
     ]
+    barred = replace(cases[3], name=BARRED)
+    *ranked, last = spread([barred, *cases[::-1]], [1])
+    assert last is barred
+    assert len(ranked) == 5
     chosen = [case.reference[1] for case in spread(cases[::-1], [1])]
     assert (len(chosen), chosen[0], chosen[-1]) == (6, 0, 1)
     assert chosen == sorted(chosen)

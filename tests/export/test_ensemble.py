@@ -85,6 +85,7 @@ scale = [255.0]
 HEAD, _, REST = RECIPE.partition("[input]")
 TAIL = REST[REST.index("[[operating_points]]") :]
 ENSEMBLE = HEAD + MEMBERS + TAIL
+CONTRAST = "percentiles = [50]\nlevels = [150]\n"
 
 
 @dataclass(frozen=True)
@@ -357,6 +358,7 @@ def test_restamp_changes_words_alone(file: Path, tmp_path: Path) -> None:
         ("weight = 3", "weight = 2", "weights"),
         ('name = "gray"', 'name = "grey"', "input, resize, contrast or normalization"),
         ('"pillow-bicubic"', '"pillow-lanczos"', "input, resize, contrast or normalization"),
+        ("[members.normalization]", f"[members.contrast]\n{CONTRAST}\n[members.normalization]", "contrast"),
         (
             MEMBERS[MEMBERS.index('[[members]]\nname = "gray"') :],
             "",
@@ -388,6 +390,7 @@ def test_restamp_refuses_what_was_built_in(file: Path, tmp_path: Path, old: str,
             '[resize]\nkernel = "pillow-nearest"\npass_order = "pillow-13"\naspect = "pad"\n\n[golden]',
             "resize",
         ),
+        ("[golden]", f"[contrast]\n{CONTRAST}\n[golden]", "cannot have contrast"),
         ("[golden]", "[input]\nheight = 1\nwidth = 1\nchannels = 1\n\n[golden]", "cannot have input"),
         (
             "[golden]",

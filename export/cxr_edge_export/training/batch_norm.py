@@ -32,6 +32,8 @@ def _call(layer: Any, inputs: Any, training: bool | None = None, mask: Any = Non
     if inputs.dtype not in (torch.float32, torch.bfloat16):
         return type(layer).call(layer, inputs, training=training, mask=mask)
     gamma, beta = (None if variable is None else variable.value for variable in (layer.gamma, layer.beta))
+    if gamma is None and beta is None and inputs.dtype != torch.float32:  # torch would give the statistics in 16 bits
+        return type(layer).call(layer, inputs, training=training, mask=mask)
     by_channel = inputs.permute(0, 3, 1, 2)
     # no moving averages of torch's own
     norm = functools.partial(torch.native_batch_norm, running_mean=None, running_var=None, training=True, momentum=0.0)

@@ -20,7 +20,7 @@ from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, build, deployed
 from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
 from cxr_edge_export.training.set_figures import set_figures
-from cxr_edge_export.training.trainee import training_of
+from cxr_edge_export.training.trainee import seed_stage, training_of
 from cxr_edge_export.training.trainer import Told, Training, train_stages
 from cxr_edge_export.training.weights import NAMED, describe_weights
 
@@ -173,6 +173,7 @@ def _finish(training: Training, built: Built, state: State, beginning: Beginning
 def _take_back(training: Training, model: Any) -> None:  # noqa: ANN401 - a keras.Model
     """Mix the initial weights in, moving averages of batch normalization included."""
     share = training.plan.initial_share
+    seed_stage(training.seed, 0)  # what no file of weights covers is drawn as it was
     initial = deployed(build(training.recipe, training.folder).model)
     both = zip(model.get_weights(), initial.get_weights(), strict=True)
     model.set_weights([trained * (1 - share) + before * share for trained, before in both])

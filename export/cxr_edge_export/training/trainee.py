@@ -29,8 +29,7 @@ class Trainee:
         keras = keras_module()
         self._plan = training_of(recipe)
         stage = self._plan.stages[number]
-        # the same, whichever stages ran in this process before
-        keras.utils.set_random_seed((seed * 1000 + number) % (1 << 32))
+        seed_stage(seed, number)  # the same, whichever stages ran in this process before
         keras.mixed_precision.set_global_policy(_policy(self._plan.precision))
         try:
             self.built = build(recipe, folder, stage.side)
@@ -117,6 +116,11 @@ class Trainee:
         if width == 1:
             return labels[:, np.newaxis].astype(np.float32)
         return np.eye(width, dtype=np.float32)[labels]
+
+
+def seed_stage(seed: int, number: int) -> None:
+    """Have a stage's network draw the weights that no file gives it as in every other run with this seed."""
+    keras_module().utils.set_random_seed((seed * 1000 + number) % (1 << 32))
 
 
 def training_of(recipe: Recipe) -> TrainingPlan:

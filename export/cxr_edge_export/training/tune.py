@@ -71,7 +71,7 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     _refuse_contradictions(text, space)
     refuse_existing_result(folder)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = _study(space, folder)
+    study = _study(space, folder, prune=not _keeps_a_share(text))
     _refuse_another(study, _begun_with(request.base, space, text), folder)
     while (left := space.trials - len(_finished(study))) > 0:
         study.optimize(_objective(request.base, space, text, told), n_trials=1)
@@ -149,7 +149,12 @@ def _weights_seen_from(folder: Path, base: TrainRequest, text: str) -> dict[str,
         return {"network.weights": file.as_posix()}
 
 
-def _study(space: Space, folder: Path) -> "optuna.Study":
+def _keeps_a_share(text: str) -> bool:
+    """Whether what a trial is judged by is another network than that of its epochs, which pruning looks at."""
+    return "initial_share" in tomllib.loads(text).get("training", {})
+
+
+def _study(space: Space, folder: Path, *, prune: bool) -> "optuna.Study":
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -161,7 +166,9 @@ def _study(space: Space, folder: Path) -> "optuna.Study":
     study = optuna.create_study(
         study_name="tune",
         storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=lock)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
+        if prune
+        else optuna.pruners.NopPruner(),
         direction=direction,
         load_if_exists=True,
     )
