@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 import cxr_edge
 from cxr_edge.contract import Limits
 from cxr_edge.decide import calibrate
+from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 
 FOLDER = REPOSITORY / "models" / "resnet50-binary"
@@ -30,6 +31,9 @@ def test_the_card_is_about_this_file(classifier: cxr_edge.Classifier) -> None:
     card = (FOLDER / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert classifier.model.sha256 in card
     assert "not a medical device" in card
+    rows = [row for _, section in describe(classifier.contract, classifier.model.sha256) for row in section]
+    lines = card.replace(r"\|", "|").splitlines()
+    assert [row for row in rows if f"| {row[0]} | {row[1]} |" not in lines] == []
     changelog = (FOLDER / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## {classifier.model.version}" in changelog
 
