@@ -120,6 +120,37 @@ def test_contrast_comes_after_augmentation() -> None:
     np.testing.assert_allclose(np.median(shown, axis=(1, 2)), 155, atol=3)
 
 
+def test_some_images_keep_their_edges_in_training(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / label).mkdir()
+        barred = np.pad(chest_phantom(90, 100, seed=3), ((0, 0), (20, 20)))
+        Image.fromarray(barred).save(tmp_path / label / f"{label}.png")
+    resize = {"kernel": "pillow-bilinear", "pass_order": "horizontal-first", "aspect": "squash", "trim": 12}
+    recipe = recipe_of(resize=resize)
+    listed = read_images(tmp_path, recipe.labels)
+    loaded = load_images(listed, recipe, None, untrimmed=True)
+    assert loaded.untrimmed is not None
+    assert np.array_equal(loaded.gray, load_images(listed, recipe, None).gray)
+    assert np.array_equal(loaded.untrimmed, load_images(listed, recipe_of(), None).gray)
+    assert not np.array_equal(loaded.gray, loaded.untrimmed)
+
+    def kept(share: float) -> int:
+        plan = Augmentation(untrimmed=share)
+        shown = [augmented(loaded, np.array([0]), plan, 0, epoch)[0] for epoch in range(100)]
+        assert all(np.array_equal(one, loaded.gray[0]) or np.array_equal(one, loaded.untrimmed[0]) for one in shown)
+        return sum(np.array_equal(one, loaded.untrimmed[0]) for one in shown)
+
+    assert (kept(0.0), kept(1.0)) == (0, 100)
+    assert 35 < kept(0.5) < 65
+    without = Augmentation(shift=0.1)
+    assert np.array_equal(
+        augmented(loaded, np.arange(2), without, 0, 0),
+        augmented(load_images(listed, recipe, None), np.arange(2), without, 0, 0),
+    )
+
+
 def finer(folder: Path) -> Any:
     stages = [{"epochs": 1, "batch": 1, "learning_rate": 0.1}]
     training = {"stages": stages, "auxiliary": {"weight": 1.0, "classes": KINDS}}

@@ -70,6 +70,7 @@ def test_mistakes_are_refused(old: str, new: str, words: str) -> None:
         ({"training": STAGES | {"seed": 1 << 32}}, "seed"),
         ({"training": STAGES | {"precision": "float16", "optimizer": "nadam"}}, "float16 does not go with"),
         ({"training": STAGES | {"auxiliary": {"weight": 1.0, "classes": [{"label": "x"}] * 2}}}, "all of one label"),
+        ({"training": STAGES | {"augmentation": {"untrimmed": 0.5}}}, "needs resize.trim"),
         ({"selection": {"metadata": {"csv": "a.csv"}, "views": ["PA"]}}, "needs selection.metadata with a column"),
     ],
 )

@@ -83,6 +83,7 @@ class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         jpeg: lowest quality of a JPEG encoding in between, of every second image.
         erase: share of the area of one rectangle set to one gray level, at most, in every second image.
         border: share of height and width, at most, covered by one gray level at each side, of every second image.
+        untrimmed: share of the images that keep the edges which `trim` in `[resize]` would cut off.
     """
 
     rotation: Annotated[float, Meta(ge=0, le=180)] = 0.0
@@ -99,6 +100,7 @@ class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     jpeg: Annotated[int, Meta(ge=1, le=95)] | None = None
     erase: Fraction = 0.0
     border: Annotated[float, Meta(ge=0, lt=0.4)] = 0.0
+    untrimmed: Share = 0.0
 
 
 class Stage(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):

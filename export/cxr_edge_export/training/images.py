@@ -30,12 +30,14 @@ class Images:
     Attributes:
         gray: (N, rows, columns), uint8; float32 for kernels that give fractions. Channels are all equal.
         labels: int64 (N,).
+        untrimmed: as `gray`, of images that keep the edges which the contract trims; None where not asked for.
         finer: int64 (N,), the auxiliary classes; None without any, or where they were not asked for.
     """
 
     gray: "NDArray[Any]"
     labels: "NDArray[np.int64]"
     finer: "NDArray[np.int64] | None"
+    untrimmed: "NDArray[Any] | None" = None
 
 
 def load_images(
@@ -45,6 +47,7 @@ def load_images(
     told: Callable[[int], None] = lambda _done: None,
     *,
     finer: bool = False,
+    untrimmed: bool = False,
 ) -> Images:
     """Decode and resize, as the runtime would for a model of that input size; the contrast is left to `normalized`.
 
@@ -54,6 +57,7 @@ def load_images(
         side: height and width; None: the recipe's.
         told: is told how many are done.
         finer: with their auxiliary classes, if the recipe has any: to train on.
+        untrimmed: also with the edges that the contract trims: to train on.
 
     Raises:
         ModelError: an image cannot be decoded.
@@ -61,17 +65,28 @@ def load_images(
     """
     classes = _finer(images, recipe) if finer else None  # before the long work
     member = replace(member_of_size(recipe, side), contrast=None)  # augmentation comes before it
+    return Images(
+        gray=_all_gray(images, recipe, member, told),
+        labels=np.array([image.label for image in images], np.int64),
+        finer=classes,
+        untrimmed=_all_gray(images, recipe, _untrimmed(member), told) if untrimmed else None,
+    )
+
+
+def _untrimmed(member: Member) -> Member:
+    return replace(member, resize=replace(member.resize, trim=None))
+
+
+def _all_gray(
+    images: Sequence[LabelledImage], recipe: Recipe, member: Member, told: Callable[[int], None]
+) -> "NDArray[Any]":
     parts = [range(len(images))[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
     gray: list[NDArray[Any]] = []
     with ThreadPoolExecutor(available_threads()) as threads:
         for part in threads.map(lambda places: _gray(images, places, recipe, member), parts):
             gray.append(part)
             told(sum(map(len, gray)))
-    return Images(
-        gray=np.concatenate(gray),
-        labels=np.array([image.label for image in images], np.int64),
-        finer=classes,
-    )
+    return np.concatenate(gray)
 
 
 def member_of_size(recipe: Recipe, side: int | None) -> Member:
@@ -121,7 +136,13 @@ def augmented(
     if plan == Augmentation():
         return images.gray[indices]
     # whole gray levels, as a table of them is looked up: kernels of fractions lose those, in training alone
-    return np.stack([augment(rounded(images.gray[i]), plan, _generator(seed, IMAGE, epoch, int(i))) for i in indices])
+    return np.stack([_augmented(images, i, plan, _generator(seed, IMAGE, epoch, int(i))) for i in indices])
+
+
+def _augmented(images: Images, index: np.int64, plan: Augmentation, generator: np.random.Generator) -> "NDArray[Any]":
+    keeps = plan.untrimmed > 0 and images.untrimmed is not None and generator.random() < plan.untrimmed
+    gray = images.untrimmed if keeps else images.gray
+    return augment(rounded(gray[index]), plan, generator)
 
 
 def batches(order: "NDArray[np.int64]", size: int) -> Iterator["NDArray[np.int64]"]:

@@ -142,12 +142,14 @@ class _Course:
 
 
 def _load(training: Training, stage: Stage) -> _Loaded:
+    augmentation = training.plan.augmentation if stage.augmentation is None else stage.augmentation
     sets = []
     for name, images in (("training", training.split.training), ("validation", training.split.validation)):
         told = _counted(training.told, f"{name} images", len(images))
-        sets.append(data.load_images(images, training.recipe, stage.side, told, finer=name == "training"))
+        trained = name == "training"
+        untrimmed = trained and augmentation.untrimmed > 0
+        sets.append(data.load_images(images, training.recipe, stage.side, told, finer=trained, untrimmed=untrimmed))
     network = training.recipe.network
-    augmentation = training.plan.augmentation if stage.augmentation is None else stage.augmentation
     frozen = network is not None and network.backbone is not None and stage.backbone_layers == 0
     return _Loaded(
         training=sets[0],
