@@ -131,16 +131,17 @@ def test_some_images_keep_their_edges_in_training(tmp_path: Path) -> None:
     recipe = recipe_of(resize=resize)
     listed = read_images(tmp_path, recipe.labels)
     loaded = load_images(listed, recipe, None, untrimmed=True)
-    assert loaded.untrimmed is not None
+    untrimmed = loaded.untrimmed
+    assert untrimmed is not None
     assert np.array_equal(loaded.gray, load_images(listed, recipe, None).gray)
-    assert np.array_equal(loaded.untrimmed, load_images(listed, recipe_of(), None).gray)
-    assert not np.array_equal(loaded.gray, loaded.untrimmed)
+    assert np.array_equal(untrimmed, load_images(listed, recipe_of(), None).gray)
+    assert not np.array_equal(loaded.gray, untrimmed)
 
     def kept(share: float) -> int:
         plan = Augmentation(untrimmed=share)
         shown = [augmented(loaded, np.array([0]), plan, 0, epoch)[0] for epoch in range(100)]
-        assert all(np.array_equal(one, loaded.gray[0]) or np.array_equal(one, loaded.untrimmed[0]) for one in shown)
-        return sum(np.array_equal(one, loaded.untrimmed[0]) for one in shown)
+        assert all(np.array_equal(one, loaded.gray[0]) or np.array_equal(one, untrimmed[0]) for one in shown)
+        return sum(np.array_equal(one, untrimmed[0]) for one in shown)
 
     assert (kept(0.0), kept(1.0)) == (0, 100)
     assert 35 < kept(0.5) < 65

@@ -173,11 +173,8 @@ def _training_contradictions(recipe: Recipe, network: NetworkPlan, training: Tra
     if training.auxiliary is not None and len({rule.label for rule in training.auxiliary.classes}) == 1:
         yield "training.auxiliary.classes are all of one label"
     yield from _side_faults(recipe, network, training)
-    plans = [
-        training.augmentation,
-        *(stage.augmentation for stage in training.stages if stage.augmentation is not None),
-    ]
-    if recipe.member.resize.trim is None and any(plan.untrimmed for plan in plans):
+    plans = (training.augmentation, *(stage.augmentation for stage in training.stages))
+    if recipe.member.resize.trim is None and any(plan is not None and plan.untrimmed for plan in plans):
         yield "training.augmentation.untrimmed needs resize.trim: without it, every image keeps its edges"
 
 

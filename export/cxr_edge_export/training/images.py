@@ -140,8 +140,9 @@ def augmented(
 
 
 def _augmented(images: Images, index: np.int64, plan: Augmentation, generator: np.random.Generator) -> "NDArray[Any]":
-    keeps = plan.untrimmed > 0 and images.untrimmed is not None and generator.random() < plan.untrimmed
-    gray = images.untrimmed if keeps else images.gray
+    gray = images.gray
+    if plan.untrimmed and images.untrimmed is not None and generator.random() < plan.untrimmed:
+        gray = images.untrimmed
     return augment(rounded(gray[index]), plan, generator)
 
 
