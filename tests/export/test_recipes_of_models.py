@@ -1,5 +1,7 @@
 """Every recipe under models/ is read, and names a network that there is."""
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +31,21 @@ def test_a_recipe_is_whole(folder: Any, keras: Any) -> None:
     assert recipe.training is not None
     assert recipe.network is not None
     assert recipe.network.backbone is None or hasattr(keras.applications, recipe.network.backbone)
+
+
+@pytest.mark.parametrize("phantoms", [True, False])
+def test_what_the_benchmark_trains_instead_can_be_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, phantoms: bool
+) -> None:
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    stand_ins = importlib.import_module("system_stand_ins")
+    scene = stand_ins.Scene(work=tmp_path, train=tmp_path, test=tmp_path, jpeg=tmp_path, phantoms=phantoms)
+    assert {*stand_ins.EFFORTS, *stand_ins.MEMBERS} == {folder.name for folder in FOLDERS}
+    for name in stand_ins.EFFORTS:
+        recipe = read_recipe(stand_ins.write_stand_in(name, scene, tmp_path / f"{name}.toml")).recipe
+        assert recipe.network is not None
+        assert recipe.training is not None
+        assert (recipe.network.weights, recipe.training.initial_share) == ("random", 0.0)
 
 
 def built(name: str) -> Any:
