@@ -11,13 +11,14 @@ import numpy as np
 import onnxruntime
 
 from cxr_edge._version import __version__
+from cxr_edge.modelfile import DEFAULT_MODEL, read_model
 from cxr_edge.processors import available_threads, cpu_flags, cpu_name
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def describe_machine() -> dict[str, Any]:
-    """The machine and the libraries, without anything that names its owner."""
+    """The machine, the libraries and the default model, without anything that names their owner."""
     return {
         "cpu": cpu_name(),
         "cpu_flags": list(cpu_flags()),
@@ -27,6 +28,7 @@ def describe_machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
         "cxr_edge": __version__,
+        DEFAULT_MODEL: read_model().sha256,
         "date": datetime.now(UTC).date().isoformat(),
     }
 

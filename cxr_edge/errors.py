@@ -109,7 +109,7 @@ class OutputError(CxrEdgeError):
     exit_code = 6
 
 
-class LimitBroken(CxrEdgeError):  # noqa: N818 - named after what happened, as DESIGN's table of exit codes does
+class LimitBroken(CxrEdgeError):  # noqa: N818 - named after what happened, as docs/reference/exit-codes.md does
     """An export broke one of its recipe's limits."""
 
     exit_code = 7

@@ -27,7 +27,14 @@ def describe(contract: Contract, sha256: str) -> list[Section]:
                 ("trained on", f"{identity.training_data.description} ({identity.training_data.images:,} images)"),
             ],
         ),
-        ("labels", [("labels", ", ".join(contract.labels)), ("positive", ", ".join(contract.positive_labels))]),
+        (
+            "labels",
+            [
+                ("labels", ", ".join(contract.labels)),
+                ("positive", ", ".join(contract.positive_labels)),
+                ("score calibration", _calibration(contract.outputs.temperature)),
+            ],
+        ),
         *(_preprocessing(contract, member) for member in contract.members),
         ("operating points", list(_operating_points(contract))),
         (
@@ -57,6 +64,10 @@ def describe(contract: Contract, sha256: str) -> list[Section]:
         *_parity(contract),
         ("golden cases", [("cases", str(len(contract.golden.cases))), ("tolerance", f"{contract.golden.tolerance:g}")]),
     ]
+
+
+def _calibration(temperature: float | None) -> str:
+    return "none" if temperature is None else f"temperature {temperature:g}"
 
 
 def _preprocessing(contract: Contract, member: Member) -> Section:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cxr_edge.contract import Outputs
 from cxr_edge.decide import decide
 from cxr_edge.errors import ModelError
+from cxr_edge.info import describe
 
 
 def _values(*probabilities: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -44,6 +45,13 @@ def test_temperature_softens_without_changing_the_order() -> None:
     contract = make_contract(outputs=outputs)
     verdict = decide(_values(0.1, 0.9), contract, POINT)
     assert verdict.score == pytest.approx(3 / (3 + 1), abs=1e-6)  # odds 9 become sqrt(9)
+
+
+@pytest.mark.parametrize(("temperature", "told"), [(None, "none"), (0.97, "temperature 0.97")])
+def test_info_says_whether_scores_are_calibrated(temperature: float | None, told: str) -> None:
+    outputs = Outputs(probabilities="probabilities", activation_map=None, features=None, temperature=temperature)
+    sections = dict(describe(make_contract(outputs=outputs), "0" * 64))
+    assert dict(sections["labels"])["score calibration"] == told
 
 
 @pytest.mark.parametrize("values", [(np.nan, 0.5), (np.inf, 0.0), (0.7, 0.7), (-0.1, 1.1), (0.0, 0.0)])

@@ -31,7 +31,7 @@ app = typer.Typer(
     help="Classify chest radiographs on an offline workstation. Not a medical device.",
     epilog="Exit codes: 0 all classified, 2 usage, 3 some rejected, 4 none classified, 5 model or environment "
     "unusable, 6 output unwritable or existing, 7 export limit broken, 8 no watcher is well, 10 --fail-on matched, "
-    "130 interrupted.",
+    "130 interrupted, 141 the reader of the output went away.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -52,7 +52,7 @@ class Rendering:
     Attributes:
         dicom: `ps3.3-c11-floor8`: modality LUT, VOI LUT, presentation LUT of DICOM PS3.3 C.11, floored to 8 bits.
         colour: `pillow-l`: (19595 R + 38470 G + 7471 B + 32768) >> 16, Pillow's conversion to "L".
-        exif_orientation: whether EXIF orientation is applied to JPEG, PNG, WebP and TIFF.
+        exif_orientation: whether EXIF orientation is applied to JPEG, PNG and WebP; TIFF is always turned.
     """
 
     dicom: Literal["ps3.3-c11-floor8"]
@@ -97,9 +97,10 @@ class Contrast:
     """How gray levels are brought to those of the training images, after the resize (`cxr_edge.preprocess.contrast`).
 
     Attributes:
-        percentiles: of the gray levels of the image's central part, ascending.
-        levels: the gray level that each becomes, ascending; straight pieces between them, and on beyond the ends, of a
-            slope of at most 4.
+        percentiles: of the gray levels of the image's central part, ascending; not with aspect `pad` or kernel
+            `tf-bilinear`.
+        levels: the gray level that each becomes, as many as percentiles, ascending; straight pieces between them, and
+            on beyond the ends, of a slope of at most 4.
         margin: percent of the height and width that the central part leaves out on each side.
     """
 
@@ -141,7 +142,11 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntendedUse:
-    """On which images the model may be asked. Empty tuples and None: not restricted."""
+    """On which images the model may be asked. Empty tuples and None: not restricted.
+
+    Attributes:
+        statement: shown beside every result; must hold "not a medical device".
+    """
 
     modalities: tuple[str, ...]
     views: tuple[str, ...]
@@ -207,7 +212,14 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What an export may not exceed."""
+    """What an export may not exceed.
+
+    Attributes:
+        positive_to_negative_share: of the agreement images, at each operating point: at most.
+        auc_drop: from Keras to this file, on the validation images: at most.
+        accuracy_ratio: this file's accuracy over that of Keras: at least.
+        agreement_images: at least so many.
+    """
 
     positive_to_negative_share: Share = 0.002
     auc_drop: Share = 0.002

@@ -28,6 +28,9 @@ class Recipe(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `network` and `training` are absent where the network was trained elsewhere. `input`, `resize` and `normalization`
     are of a single network, as is `contrast` where it has one; an ensemble has `members` in their place.
+
+    Attributes:
+        temperature: of score calibration, softmax(log p / temperature); absent: as trained.
     """
 
     recipe_version: Literal[1]

@@ -101,7 +101,11 @@ class LabelledData(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class GoldenPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """By how much a probability of a golden case may differ on another CPU."""
+    """By how much a probability of a golden case may differ on another CPU.
+
+    Attributes:
+        tolerance: at most 0.1.
+    """
 
     tolerance: Share
 
