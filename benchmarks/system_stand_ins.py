@@ -1,4 +1,8 @@
-"""What `systems.py` trains instead of the published systems: fewer images and epochs, stand-ins for what is absent."""
+"""What `systems.py` trains instead of the published systems: a sample, other epochs, stand-ins for what is absent.
+
+The epochs are as many as prove the road from random weights: of most recipes fewer than theirs, of some stages as many,
+of `resnet50-binary`, whose own begin with trained weights, more.
+"""
 
 import shutil
 import tomllib
@@ -18,7 +22,12 @@ CLASSES: Final = ("NORMAL", "PNEUMONIA")
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of a recipe's training proves its road: images of each class, and epochs of each stage."""
+    """How much training proves a recipe's road; on phantoms all are trained on, and fewer than 100 mean small batches.
+
+    Attributes:
+        images: of each class, about, that train; `sample` takes a quarter more.
+        epochs: of each stage, in the place of the recipe's.
+    """
 
     images: int
     epochs: tuple[int, ...]
@@ -82,7 +91,7 @@ def phantom_scene(work: Path) -> Scene:
 
 
 def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
-    """The recipe with what this machine lacks replaced: data set, ImageNet weights, hours."""
+    """The recipe with what this machine lacks replaced (data set, ImageNet weights, hours) and the effort's epochs."""
     recipe = tomllib.loads((MODELS / name / "recipe.toml").read_text(encoding="utf-8"))
     effort = PHANTOM_EFFORT if scene.phantoms else EFFORTS.get(name)
     recipe["model"]["version"] = "0.0.1"
@@ -93,7 +102,7 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
     recipe["limits"] = recipe.get("limits", {}) | {"agreement_images": held}
     recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 128)
     recipe.pop("image_gate", None)
-    if "metadata" in recipe.get("selection", {}):  # another data set's
+    if "metadata_csv" in recipe.get("selection", {}):  # another data set's
         recipe["selection"] = {"test": 0.0}
         recipe["labels"], recipe["positive_labels"] = list(CLASSES), [CLASSES[1]]
     if scene.phantoms:
@@ -124,7 +133,11 @@ def _is_frozen(recipe: dict[str, Any]) -> bool:
 
 
 def sample(name: str, scene: Scene) -> Path:
-    """A folder of links to as many images of each class as the effort says; the same ones each time."""
+    """A folder of links to images of each class, the same ones each time; of phantoms, all there are.
+
+    They are a quarter more than the effort says: the recipe's split takes validation images from them, and the patients
+    of the test images go.
+    """
     if scene.phantoms:
         return scene.train
     count = EFFORTS[name].images
@@ -150,13 +163,13 @@ def _link(file: Path, place: Path) -> None:
 
 
 def stand_ins(name: str, scene: Scene) -> str:
-    """What the row's network had instead of what the recipe asks for, beside fewer images and epochs."""
+    """What the row's network had instead of what the recipe asks for, beside a sample and other epochs."""
     parts = MEMBERS.get(name, (name,))
     recipes = [tomllib.loads((MODELS / part / "recipe.toml").read_text(encoding="utf-8")) for part in parts]
     found = {
         "phantoms": scene.phantoms,
         "random weights": any(recipe.get("network", {}).get("weights", "random") != "random" for recipe in recipes),
         "no augmentation": any(_is_frozen(recipe) for recipe in recipes),
-        "NORMAL, PNEUMONIA for its classes": any("metadata" in recipe.get("selection", {}) for recipe in recipes),
+        "NORMAL, PNEUMONIA for its classes": any("metadata_csv" in recipe.get("selection", {}) for recipe in recipes),
     }
     return "; ".join(what for what, is_so in found.items() if is_so)

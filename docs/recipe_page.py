@@ -30,7 +30,7 @@ TABLES: dict[str, type] = {
     "[image_gate.layout]": tables.LayoutPlan,
     "[selection]": training.Selection,
     "[[selection.classes]]": training.ClassRule,
-    "[selection.metadata]": training.Metadata,
+    "[selection.metadata_columns]": training.MetadataColumns,
     "[network]": network.NetworkPlan,
     **{f"[[network.layers]], kind {kind.__struct_config__.tag}": kind for kind in typing.get_args(network.Layer)},
     "[training]": training.TrainingPlan,

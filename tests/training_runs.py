@@ -6,6 +6,7 @@ from typing import Any
 import tomlkit
 from recipes import LAYERS, raw_recipe
 
+from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import TrainRequest
 
@@ -21,6 +22,30 @@ TRAINING: dict[str, Any] = {
     "augmentation": {"rotation": 6.0, "shift": 0.05, "contrast": 0.1},
 }
 
+VALIDATION = SetFigures(
+    images=20,
+    patients=20,
+    sha256="0" * 64,
+    cross_entropy=0.1,
+    accuracy=1.0,
+    balanced_accuracy=1.0,
+    auc=1.0,
+    confusion=((10, 0), (0, 10)),
+)
+METRICS = Metrics(
+    model="tiny",
+    seed=1,
+    weights="random",
+    software="keras",
+    training_images=60,
+    epochs=3,
+    seconds_per_epoch=(1.0,),
+    parameters=100,
+    trainable_parameters=90,
+    validation=VALIDATION,
+    test=None,
+)
+
 
 class Watching:
     """Counts steps and epochs, and stops the training when asked to, as Ctrl-C would."""
@@ -29,6 +54,7 @@ class Watching:
         """Never stop, or at this call."""
         self.rows: list[Row] = []
         self.notes: list[str] = []
+        self.shares: list[float] = []
         self.calls = 0
         self._stop_after = stop_after
 
@@ -39,6 +65,10 @@ class Watching:
         self.calls += 1
         if self.calls == self._stop_after:
             raise KeyboardInterrupt
+
+    def whole(self, share: float) -> None:
+        """How much of everything is done."""
+        self.shares.append(share)
 
     def note(self, text: str) -> None:
         """What is said of the images."""

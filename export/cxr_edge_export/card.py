@@ -1,24 +1,39 @@
 """The model card, made from files that vouch for one another: nothing in it is written by hand."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from cxr_edge.contract import Comparison, Contract
+from cxr_edge.contract import Comparison, Contract, Member
 from cxr_edge.errors import UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
 from cxr_edge_export.reading import refuse_another_reading_than
-from cxr_edge_export.recipe import RecipeFile, TrainingPlan, read_recipe
+from cxr_edge_export.recipe import Recipe, TrainingPlan, read_recipe
 from cxr_edge_export.shifts import Shifts, read_shifts
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import Metrics
-from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE
+from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE, RUN, Beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How one network of the model was trained.
+
+    Attributes:
+        member: its name in the contract.
+        recipe: its `network` and `training`.
+        metrics: of the run that it came out of.
+    """
+
+    member: str
+    recipe: Recipe
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,80 +41,125 @@ class Beside:
     """What else is known of a model; each has to be about that very file.
 
     Attributes:
-        recipe: the one whose SHA-256 stands in the contract; how the network was trained.
-        metrics: of the run whose network was converted.
+        trainings: of its networks, in the contract's order; empty where no run was given.
         shifts: measured on the file.
     """
 
-    recipe: RecipeFile | None = None
-    metrics: Metrics | None = None
+    trainings: tuple[Training, ...] = ()
     shifts: Shifts | None = None
 
 
 def write_card(
-    model: Path, output: Path, *, overwrite: bool, run: Path | None = None, shifts: Path | None = None
+    model: Path, output: Path, *, overwrite: bool, runs: Sequence[Path] = (), shifts: Path | None = None
 ) -> None:
     """Write the card of a file made by `convert`.
 
-    The recipe is taken from the model's folder, where it is the one that the contract names. How the network was
-    trained is told with `run` alone: only a run says that the recipe's training is the one that took place.
+    The recipe is taken from the model's folder, where it is the one that the contract names. How the networks were
+    trained is told with `runs` alone: only a run says that a recipe's training is the one that took place.
 
     Args:
         model: the file.
         output: usually MODEL_CARD.md.
         overwrite: whether it is replaced.
-        run: folder of the training run.
+        runs: folders of the training runs, one for each of the contract's members, in order; or none.
         shifts: JSON file of `cxr-edge-export shifts`.
 
     Raises:
         ModelError: the file cannot be read or holds no contract.
-        UsageError: run or shifts are those of another model, or the run had another training than the recipe.
+        UsageError: runs or shifts are those of another model, or a run had another training than the recipe.
         OutputError: the card exists or cannot be written.
     """
     file = read_model(model)
     contract = read_contract(load_onnx(file.content))
-    recipe = _recipe(model.parent / RECIPE, contract)
-    if run is not None:
-        _refuse_another_training(run, recipe)
     beside = Beside(
-        recipe=recipe,
-        metrics=None if run is None else _metrics(run, contract),
+        trainings=_trainings(runs, contract, model.parent / RECIPE) if runs else (),
         shifts=None if shifts is None else _shifts(shifts, file.sha256),
     )
     write_atomically(output, card(contract, file.sha256, beside).encode(), overwrite=overwrite)
 
 
-def _recipe(path: Path, contract: Contract) -> RecipeFile | None:
-    if not path.is_file():
-        return None
-    found = read_recipe(path)
-    return found if found.sha256 == contract.identity.recipe_sha256 else None
+def _trainings(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[Training, ...]:
+    """What the runs tell of the contract's members, each held against its own.
+
+    Raises:
+        UsageError: they are not the runs of these members, in order, or had another training than the recipe.
+    """
+    names = [member.name for member in contract.members]
+    if len(runs) != len(names):
+        message = f"runs given: {len(runs)}; the model needs {len(names)}: {', '.join(names)}"
+        raise UsageError(message)
+    found = [_metrics(run) for run in runs]
+    _refuse_other_networks(runs, contract)
+    recipe = _recipe(path, contract)
+    if len(runs) == 1:
+        _refuse_another_training(runs[0], recipe)
+        return (Training(names[0], recipe, found[0]),)
+    members = zip(runs, recipe.contract_members, found, strict=True)
+    return tuple(Training(member.name, _members_own(run, recipe, member), metrics) for run, member, metrics in members)
 
 
-def _metrics(run: Path, contract: Contract) -> Metrics:
-    model = run / MODEL
+def _metrics(run: Path) -> Metrics:
     try:
-        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
-        found = msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
+        return msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
     except (OSError, msgspec.MsgspecError) as error:
         message = f"{run} holds no finished training run: {error}"
         raise UsageError(message) from None
-    if sha256 != contract.identity.source_model_sha256:
-        message = f"the network in {run} is not the one that this file was made from"
-        raise UsageError(message)
-    return found
 
 
-def _refuse_another_training(run: Path, recipe: RecipeFile | None) -> None:
-    if recipe is None:
-        message = f"how the network in {run} was trained is told by the model's recipe, which is not beside the model"
+def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
+    digests = []
+    for run in runs:
+        try:
+            digests.append(hashlib.sha256((run / MODEL).read_bytes()).hexdigest())
+        except OSError as error:
+            message = f"{run} holds no finished training run: {error}"
+            raise UsageError(message) from None
+    lines = "".join(f"{digest}\n" for digest in digests)
+    joint = digests[0] if len(digests) == 1 else hashlib.sha256(lines.encode()).hexdigest()  # as `Original.sha256`
+    if joint == contract.identity.source_model_sha256:
+        return
+    message = f"the network in {runs[0]} is not the one that this file was made from"
+    if len(runs) > 1:
+        names = ", ".join(member.name for member in contract.members)
+        folders = ", ".join(map(str, runs))
+        message = f"the networks in {folders} are not, in this order, those that this file was made from: {names}"
+    raise UsageError(message)
+
+
+def _recipe(path: Path, contract: Contract) -> Recipe:
+    found = read_recipe(path) if path.is_file() else None
+    if found is None or found.sha256 != contract.identity.recipe_sha256:
+        message = "training runs are held against the recipe that the model was made by, which is not beside the model"
         raise UsageError(message)
-    before, after = read_recipe(run / RECIPE).recipe, recipe.recipe
+    return found.recipe
+
+
+def _refuse_another_training(run: Path, after: Recipe) -> None:
+    before = read_recipe(run / RECIPE).recipe
     refuse_another_reading_than(run, after, after.member)
     named = ("network", "training", "selection")
     if changed := [name for name in named if getattr(before, name) != getattr(after, name)]:
         message = f"the recipe beside the model tells another {', '.join(changed)} than the run in {run} had"
         raise UsageError(message)
+
+
+def _members_own(run: Path, ensemble: Recipe, member: Member) -> Recipe:
+    """The recipe of an ensemble's member: its run's, as the ensemble's tells nothing of training.
+
+    Raises:
+        UsageError: images are read otherwise, or the recipe is no longer the one that the run was begun with.
+    """
+    refuse_another_reading_than(run, ensemble, member)
+    own = read_recipe(run / RECIPE)
+    try:
+        begun = msgspec.json.decode((run / RUN).read_bytes(), type=Beginning)
+    except (OSError, msgspec.MsgspecError) as error:
+        message = f"{run / RUN} cannot be read: {error}"
+        raise UsageError(message) from None
+    if own.sha256 != begun.recipe_sha256:
+        message = f"the recipe in {run} is not the one that the run was begun with"
+        raise UsageError(message)
+    return own.recipe
 
 
 def _shifts(path: Path, sha256: str) -> Shifts:
@@ -129,14 +189,15 @@ def card(contract: Contract, sha256: str, beside: Beside = Beside()) -> str:
     for title, rows in describe(contract, sha256):
         lines += ["", f"## {title[:1].upper()}{title[1:]}", "", "| | |", "|---|---|"]
         lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
-    lines += [*_training(beside), *_shifted(beside.shifts)]
+    for training in beside.trainings:
+        lines += _training(training, "Training" if len(beside.trainings) == 1 else f"Training of {training.member}")
+    lines += _shifted(beside.shifts)
     return "\n".join(lines) + "\n"
 
 
-def _training(beside: Beside) -> Iterator[str]:
-    plan = beside.recipe.recipe.training if beside.recipe is not None else None
-    network = beside.recipe.recipe.network if beside.recipe is not None else None
-    if plan is None or network is None or beside.metrics is None:
+def _training(training: Training, title: str) -> Iterator[str]:
+    plan, network = training.recipe.training, training.recipe.network
+    if plan is None or network is None:
         return
     rows = [("Network", f"{network.backbone or 'plain'}, weights {network.weights}, output {network.output}")]
     rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
@@ -150,13 +211,13 @@ def _training(beside: Beside) -> Iterator[str]:
     shown = ("stages", "augmentation", "auxiliary", "early_stopping")
     settings = {k: v for k, v in _plain(plan).items() if k not in shown}
     rows += [("Settings", ", ".join(f"{name} {value}" for name, value in settings.items()))]
-    found = beside.metrics
+    found = training.metrics
     rows += [
         ("Trained by", f"{found.software}, seed {found.seed}, initial weights {found.weights}"),
         ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
         ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
     ]
-    yield from ["", "## Training", "", "| | |", "|---|---|"]
+    yield from ["", f"## {title}", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
 
 

@@ -217,7 +217,7 @@ def _quantization(network: "onnx.ModelProto", recipe: Recipe, sets: dataset.Sets
         seed=plan.seed,
         per_channel=True,
         reduce_range=plan.reduce_range,
-        bias_correction=False,
+        bias_correction=plan.bias_correction,
         first_layer="float" if first <= set(plan.float_layers) else "sum-keeping",
         float_layers=plan.float_layers,
         images=len(sets.calibration),

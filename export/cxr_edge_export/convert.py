@@ -10,10 +10,12 @@ from cxr_edge.contract import Contract
 from cxr_edge.engine import Engine
 from cxr_edge.files import refuse_existing
 from cxr_edge_export import dataset, graph, onnx_float
+from cxr_edge_export.bias_correction import correct_biases
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
 from cxr_edge_export.fuse import fuse
 from cxr_edge_export.gate_families import check_families, read_families, with_families
+from cxr_edge_export.held_back import refuse_trained_on, without_tests
 from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.original import Original, load_original
@@ -80,14 +82,12 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
     recipe = recipe_file.recipe
     refuse_another_reading(request.models, recipe)
     check_families(request.families, recipe)
-    sets = gather_sets(request, recipe)
+    sets = gather_sets(request, recipe, request.models)
     original = load_original(request.models, recipe)
     calibration = calibration_tensors(sets, recipe, progress)
     network = build_float_graph(original, recipe, calibration[:CHECK_IMAGES])
     if not request.as_float:
-        network = quantize(
-            network, recipe.quantization, calibration, lambda done: progress("quantize", done, len(calibration))
-        )
+        network = _quantized(network, recipe, calibration, progress)
         check_islands(network, recipe.quantization.float_layers)
     policy = fit_image_gate(network, recipe, sets.training, progress)
     policy = with_families(policy, network, recipe, read_families(request.families, sets, recipe), progress)
@@ -96,6 +96,16 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
     content = stamp(network, contract)
     publish(content, request.output, overwrite=request.overwrite)
     return contract
+
+
+def _quantized(
+    network: "onnx.ModelProto", recipe: Recipe, images: "Sequence[Mapping[str, NDArray[Any]]]", progress: Progress
+) -> "onnx.ModelProto":
+    plan = recipe.quantization
+    quantized = quantize(network, plan, images, lambda done: progress("quantize", done, len(images)))
+    if plan.bias_correction:
+        correct_biases(network, quantized, images, lambda done, total: progress("correct biases", done, total))
+    return quantized
 
 
 class Sources(Protocol):
@@ -114,18 +124,26 @@ class Sources(Protocol):
         """Folder or list; None: images of the others."""
 
 
-def gather_sets(request: Sources, recipe: Recipe) -> dataset.Sets:
+def gather_sets(request: Sources, recipe: Recipe, models: "Sequence[Path]" = ()) -> dataset.Sets:
     """The sets of images, calibration disjoint from the others by patient and by content.
 
+    Args:
+        request: where the images are.
+        recipe: which of them, and how many.
+        models: networks whose runs, where they lie in any, keep their test images out of every set.
+
     Raises:
-        UsageError: a set is unusable or too small.
+        UsageError: a set is unusable or too small, or a run trained on patients of the validation images.
     """
-    pool = read_selected(recipe, request.calibration, request.calibration)
-    validation = read_selected(recipe, request.validation, request.calibration)
+    data = request.calibration
+    everything = read_selected(recipe, data, data)
+    validation = read_selected(recipe, request.validation, data)
+    refuse_trained_on(models, validation, everything, recipe, data)
+    pool = without_tests(models, everything, recipe, data)
     apart = dataset.without(pool, validation)
     plan, seed = recipe.quantization, recipe.quantization.seed
     if request.agreement is not None:
-        agreement = read_selected(recipe, request.agreement, request.calibration)
+        agreement = read_selected(recipe, request.agreement, data)
         calibration = dataset.draw_balanced(dataset.without(pool, (*validation, *agreement)), plan.images, seed)
         return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
     calibration = dataset.draw_balanced(apart, plan.images, seed)

@@ -1,6 +1,7 @@
 """Labelled folders of radiographs: which images, whose they are, and their tensors by the runtime's own road."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,12 @@ class Sets:
 
 
 def read_images(
-    source: Path, labels: Sequence[str], *, classes: Sequence[ClassRule] = (), root: Path | None = None
+    source: Path,
+    labels: Sequence[str],
+    *,
+    classes: Sequence[ClassRule] = (),
+    root: Path | None = None,
+    left_out: Counter[str] | None = None,
 ) -> tuple[LabelledImage, ...]:
     """The images of a folder with one sub-folder per class, or of a list file.
 
@@ -68,9 +74,11 @@ def read_images(
         classes: which files are of which class, where that is not one sub-folder per label. Sub-folders that no rule
             names are refused; files in the others that no rule takes are left out of a folder, and refused in a list.
         root: usually the folder of the quantization-calibration images.
+        left_out: counts the files of a folder that no rule takes.
 
     Raises:
-        UsageError: unreadable, empty, an unknown class, or a listed file that is not there.
+        UsageError: the source is unreadable, empty, of an unknown class, or lists a file that is not there.
+        ModelError: an image cannot be read; the message holds its place among the images, from 1, not its name.
     """
     rules = tuple(classes) or tuple(ClassRule(label=label) for label in labels)
     paths = _listed(source, root) if source.is_file() else _in(source, rules)
@@ -80,11 +88,24 @@ def read_images(
         if strange is not None:
             message = f"a listed file in the folder {strange.parent.name!r} is of no class; need one of {list(labels)}"
             raise UsageError(message)
-    images = tuple(_labelled(path, labels.index(rule.label), rule) for path, rule in found if rule is not None)
+    images = tuple(_labelled(found, labels, source))
+    if left_out is not None and len(images) < len(found):
+        left_out["that selection.classes does not take"] += len(found) - len(images)
     if not images:
         message = f"{source} holds no images"
         raise UsageError(message)
     return images
+
+
+def label_files(
+    paths: Iterable[Path], labels: Sequence[str], rules: Sequence[ClassRule], source: Path
+) -> tuple[LabelledImage, ...]:
+    """Those of the files that a rule takes, read for their SHA-256.
+
+    Raises:
+        ModelError: one cannot be read; the message holds its place, and `source`, where the files are named.
+    """
+    return tuple(_labelled([(path, rule_of(path, rules)) for path in paths], labels, source))
 
 
 def rule_of(path: Path, rules: Sequence[ClassRule]) -> ClassRule | None:
@@ -198,8 +219,9 @@ def decoded(image: LabelledImage, place: int, rendering: Rendering) -> "NDArray[
     """
     try:
         return decode(image.path.read_bytes(), rendering).pixels
-    except CxrEdgeError as error:
-        message = f"image {place + 1} of a labelled set (SHA-256 {image.sha256[:16]}) cannot be used: {error}"
+    except (CxrEdgeError, OSError) as error:
+        reason = _reason(error) if isinstance(error, OSError) else error
+        message = f"image {place + 1} of a labelled set (SHA-256 {image.sha256[:16]}) cannot be used: {reason}"
         raise ModelError(message) from error
 
 
@@ -231,8 +253,12 @@ def _is_image(path: Path, below: Path) -> bool:
     if not path.is_file():
         message = f"{where} a link leads nowhere, or to no file"
         raise UsageError(message)
-    if path.suffix.lower() not in SUFFIXES and not _has_known_format(path):
-        return False
+    try:
+        if path.suffix.lower() not in SUFFIXES and not _has_known_format(path):
+            return False
+    except OSError as error:
+        message = f"{where} a file cannot be read: {_reason(error)}"
+        raise ModelError(message) from None
     text = str(below)
     if text != text.strip() or len(text.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in text):
         message = f"{where} a file's name holds a line break, ends in a space or is no UTF-8; no list could name it"
@@ -252,7 +278,7 @@ def _has_known_format(path: Path) -> bool:
 
 def _listed(listing: Path, root: Path | None) -> list[Path]:
     try:
-        lines = [line.strip() for line in listing.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         message = f"the list {listing} cannot be read: {error}"
         raise UsageError(message) from None
@@ -274,8 +300,21 @@ def _listed(listing: Path, root: Path | None) -> list[Path]:
     return paths
 
 
-def _labelled(path: Path, label: int, rule: ClassRule) -> LabelledImage:
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    class_folder = next(parent for parent in path.parents if parent.name == (rule.folder or rule.label))
-    patient = patient_of_file(path, class_folder, sha256)
-    return LabelledImage(path=path, label=label, patient=patient, sha256=sha256)
+def _labelled(
+    found: Iterable[tuple[Path, ClassRule | None]], labels: Sequence[str], source: Path
+) -> Iterator[LabelledImage]:
+    taken = [(path, rule) for path, rule in found if rule is not None]
+    for place, (path, rule) in enumerate(taken, start=1):
+        folder = rule.folder or rule.label
+        try:
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            message = f"image {place} of {source}, in the folder {folder!r}, cannot be read: {_reason(error)}"
+            raise ModelError(message) from None
+        patient = patient_of_file(path, next(parent for parent in path.parents if parent.name == folder), sha256)
+        yield LabelledImage(path=path, label=labels.index(rule.label), patient=patient, sha256=sha256)
+
+
+def _reason(error: OSError) -> str:
+    """Why a file cannot be read, without its name, which may be a patient's."""
+    return error.strerror or type(error).__name__

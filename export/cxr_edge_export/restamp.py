@@ -19,6 +19,8 @@ from cxr_edge_export.stamp import load_onnx, publish, read_contract, stamp
 if TYPE_CHECKING:
     import onnx
 
+QUANTIZED = ("ranges", "percentile", "seed", "reduce_range", "bias_correction", "float_layers", "images")
+
 
 def restamp(model: Path, recipe: Path, output: Path, *, overwrite: bool) -> Contract:
     """Write a recipe's words into an existing file.
@@ -77,15 +79,8 @@ def refuse_measured_changes(network: "onnx.ModelProto", recipe: Recipe, *, but_t
         pairs["image_gate"] = (_planned_gate(recipe), _found_gate(old))
     if quantized.scheme != "none":
         pairs["quantization"] = (
-            (plan.ranges, plan.percentile, plan.seed, plan.reduce_range, plan.float_layers, plan.images),
-            (
-                quantized.ranges,
-                quantized.percentile,
-                quantized.seed,
-                quantized.reduce_range,
-                quantized.float_layers,
-                quantized.images,
-            ),
+            tuple(getattr(plan, name) for name in QUANTIZED),
+            tuple(getattr(quantized, name) for name in QUANTIZED),
         )
     changed = [name for name, (wanted, found) in pairs.items() if wanted != found]
     if changed:

@@ -1,8 +1,9 @@
 """Which images train, which validate, which test: no bytes twice, and no patient on two sides."""
 
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -11,16 +12,22 @@ from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, read_images, rule_of, without
 from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe
-from cxr_edge_export.recipe.training import Metadata
+from cxr_edge_export.recipe.training import MetadataColumns
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Three sets that share neither a patient nor their bytes."""
+    """Three sets that share neither a patient nor their bytes.
+
+    Attributes:
+        training, validation, test: the images.
+        left_out: of the data folder, what is in none of them: why -> how many. Not those of held-back patients.
+    """
 
     training: tuple[LabelledImage, ...]
     validation: tuple[LabelledImage, ...]
     test: tuple[LabelledImage, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Path | None = None) -> Split:
@@ -37,19 +44,38 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
     """
     plan = recipe.selection
     held = [read_selected(recipe, source, data) if source is not None else None for source in (validation, test)]
-    pool = without(read_selected(recipe, data, data), (image for images in held for image in images or ()))
-    everything = pool = _fewer(_once(pool), recipe)
+    pool, left_out = _selected(recipe, data, data)
+    pool = without(pool, (image for images in held for image in images or ()))
+    once = _once(pool)
+    everything = _fewer(once, recipe)
+    left_out |= {
+        "double, or of several classes": len(pool) - len(once),
+        "further of a patient": len(once) - len(everything),
+    }
+    left_out = {why: count for why, count in left_out.items() if count}
+    pool = everything
     drawn: list[tuple[LabelledImage, ...]] = []
     for number, (given, share) in enumerate(zip(held, (plan.validation, plan.test), strict=True)):
         drawn.append(_draw_patients(pool, everything, share, plan.seed + number) if given is None else given)
         pool = without(pool, drawn[-1])
-    split = Split(pool, without(drawn[0], drawn[1]), drawn[1])
+    split = Split(pool, without(drawn[0], drawn[1]), drawn[1], left_out)
     for name, images in (("train", split.training), ("validate", split.validation)):
         missing = [label for index, label in enumerate(recipe.labels) if all(i.label != index for i in images)]
         if missing:
-            message = f"{data} leaves no image of {', '.join(missing)} to {name} on"
+            message = f"{data} leaves no image of {', '.join(missing)} to {name} on{_left_out_words('; ', left_out)}"
             raise UsageError(message)
     return split
+
+
+def describe_left_out(split: Split) -> str:
+    """In words, for a person; empty where nothing was left out."""
+    return _left_out_words("", split.left_out)
+
+
+def _left_out_words(before: str, left_out: Mapping[str, int]) -> str:
+    if not left_out:
+        return ""
+    return f"{before}left out of the data folder: {', '.join(f'{n} {why}' for why, n in left_out.items())}"
 
 
 def read_selected(recipe: Recipe, source: Path, data: Path) -> tuple[LabelledImage, ...]:
@@ -59,24 +85,34 @@ def read_selected(recipe: Recipe, source: Path, data: Path) -> tuple[LabelledIma
     another folder names was chosen on purpose, and is taken whole.
 
     Args:
-        recipe: its classes and `selection.metadata`.
+        recipe: its classes and `selection.metadata_csv`.
         source: folder or list.
         data: the data folder, that the CSV and a list's entries are relative to.
 
     Raises:
         UsageError: the set or the CSV is unusable.
     """
+    return _selected(recipe, source, data)[0]
+
+
+def _selected(recipe: Recipe, source: Path, data: Path) -> tuple[tuple[LabelledImage, ...], dict[str, int]]:
+    """(the images, why -> how many of the data folder were left out)."""
     plan = recipe.selection
-    images = read_images(source, recipe.labels, classes=recipe.classes, root=data)
-    if plan.metadata is None:
-        return images
-    rows = _Metadata(data / plan.metadata.csv, plan.metadata)
+    left_out: Counter[str] = Counter()
+    images = read_images(source, recipe.labels, classes=recipe.classes, root=data, left_out=left_out)
+    if plan.metadata_csv is None:
+        return images, dict(left_out)
+    rows = _Metadata(data / plan.metadata_csv, plan.metadata_columns)
     kept = []
     for image in images:
         patient, view = rows.of(relative_to(image.path, data))
-        if source != data or (view is not None and (not plan.views or view in plan.views)):
+        if source == data and view is None:
+            left_out[f"that {plan.metadata_csv} does not list"] += 1
+        elif source == data and plan.views and view not in plan.views:
+            left_out[f"of another view than {' or '.join(plan.views)}"] += 1
+        else:
             kept.append(replace(image, patient=patient or image.patient))
-    return tuple(kept)
+    return tuple(kept), dict(left_out)
 
 
 def _once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
@@ -127,7 +163,7 @@ def _by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
 class _Metadata:
     """What a CSV tells of files: by their path below the data folder, or by their name where that tells one row."""
 
-    def __init__(self, file: Path, names: Metadata) -> None:
+    def __init__(self, file: Path, names: MetadataColumns) -> None:
         """Read it.
 
         Raises:
@@ -157,7 +193,7 @@ class _Metadata:
             raise UsageError(message)
         return next(iter(found), ("", None))
 
-    def _read(self, reader: "csv.DictReader[str]", names: Metadata) -> None:
+    def _read(self, reader: "csv.DictReader[str]", names: MetadataColumns) -> None:
         columns = [name for name in (names.file, names.patient, names.view) if name is not None]
         if absent := [name for name in columns if name not in (reader.fieldnames or ())]:
             message = f"{self._file} has no column {', '.join(absent)}; it has {', '.join(reader.fieldnames or ())}"

@@ -228,8 +228,6 @@ def test_broken_limit_names_the_figure_and_leaves_nothing(workbench: Any, tmp_pa
 
 def test_sets_are_apart_by_patient_and_content(workbench: Any, tmp_path: Path) -> None:
     """The calibration folder holds the validation images too, one of them under another name."""
-    import shutil
-
     pool = tmp_path / "pool"
     shutil.copytree(workbench.calibration, pool)
     shutil.copytree(workbench.validation, pool, dirs_exist_ok=True)
@@ -241,6 +239,31 @@ def test_sets_are_apart_by_patient_and_content(workbench: Any, tmp_path: Path) -
         calibration = {image.sha256 for image in sets.calibration}
         assert len(calibration) == 16
         assert not calibration & {image.sha256 for image in (*sets.validation, *sets.agreement)}
+
+
+def test_test_images_of_the_training_run_choose_nothing(workbench: Any, tmp_path: Path) -> None:
+    """Nor do others of their patients; and thresholds are not chosen on those that trained."""
+    pool, run = tmp_path / "pool", tmp_path / "run"
+    shutil.copytree(workbench.calibration, pool)
+    run.mkdir()
+    (run / "run.json").write_text("{}", encoding="utf-8")
+    names = [f"{label}/{path.name}" for label in ("NORMAL", "PNEUMONIA") for path in sorted((pool / label).iterdir())]
+    elsewhere = tmp_path / "elsewhere" / "NORMAL"
+    elsewhere.mkdir(parents=True)
+    shutil.copy(pool / names[9], elsewhere / "another-name.png")
+    held = [names[0], names[-1], str(elsewhere / "another-name.png"), "NORMAL/gone.png"]
+    (run / "test.txt").write_text("\n".join(held) + "\n", encoding="utf-8")
+    recipe = read_recipe(workbench.recipe).recipe
+    request = workbench.request(tmp_path / "x.onnx", calibration=pool)
+    models = (run / "model.keras",)
+    sets = gather_sets(request, recipe, models)
+    seen = {image.path for images in (sets.training, sets.calibration, sets.agreement) for image in images}
+    assert not seen & {pool / names[0], pool / names[-1], pool / names[9]}
+    assert len(sets.training) == len(gather_sets(request, recipe).training) - 3
+    trained = sorted((workbench.validation / "NORMAL").iterdir())[:2]
+    (run / "training.txt").write_text("".join(f"{path}\n" for path in trained), encoding="utf-8")
+    with pytest.raises(UsageError, match=r"^2 of the \d+ validation images are of patients .* trained on$"):
+        gather_sets(request, recipe, models)
 
 
 @pytest.mark.parametrize(

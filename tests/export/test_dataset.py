@@ -1,9 +1,11 @@
 """Labelled folders and lists; whose image it is, and that no patient stands on both sides."""
 
+import errno
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,9 @@ from recipes import recipe_of
 
 pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
 
-from cxr_edge.errors import UsageError
+from cxr_edge.errors import ModelError, UsageError
 from cxr_edge_export.convert import gather_sets
-from cxr_edge_export.dataset import draw_balanced, order_sha256, read_images, set_sha256, without
+from cxr_edge_export.dataset import decoded, draw_balanced, order_sha256, read_images, set_sha256, without
 
 LABELS = ("NORMAL", "PNEUMONIA")
 
@@ -52,7 +54,7 @@ def test_conversion_keeps_the_patients_apart_that_a_csv_tells(tmp_path: Path) ->
     listing = tmp_path / "list.txt"
     listing.write_text("NORMAL/NORMAL-4.png\nPNEUMONIA/PNEUMONIA-6.png\n", encoding="utf-8")
     recipe = recipe_of(
-        selection={"metadata": {"csv": "metadata.csv", "patient": "patient"}},
+        selection={"metadata_csv": "metadata.csv", "metadata_columns": {"patient": "patient"}},
         quantization={"ranges": "minmax", "images": 9},
     )
     sources = SimpleNamespace(calibration=tmp_path, validation=listing, agreement=None)
@@ -108,6 +110,51 @@ def test_list_is_found_from_above_the_folder(tmp_path: Path) -> None:
     assert [image.label for image in images] == [1, 0]
     with pytest.raises(UsageError, match="is not there"):
         read_images(listing, LABELS)
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    put(tmp_path, "NORMAL", "a.png", 1)
+    (tmp_path / "list.txt").write_text("NORMAL/a.png\n", encoding="utf-8-sig")  # as PowerShell 5 writes it
+    assert [image.path.name for image in read_images(tmp_path / "list.txt", LABELS)] == ["a.png"]
+
+
+def locked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """As another program's lock, or a share that dropped, has it."""
+    opened = Path.open
+
+    def refuse(path: Path, *given: Any, **named: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path, "rb").read())
+
+
+def test_an_image_that_cannot_be_read_is_told_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for level, name in enumerate(("a.png", "doe_jane.png")):
+        put(tmp_path, "PNEUMONIA", name, level)
+    locked(monkeypatch, "doe_jane.png")
+    with pytest.raises(ModelError, match=r"image 2 of .* in the folder 'PNEUMONIA', .*: Permission denied$") as told:
+        read_images(tmp_path, LABELS)
+    assert "jane" not in str(told.value)
+
+
+def test_a_file_without_a_suffix_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "NORMAL", "a.png", 1).rename(tmp_path / "NORMAL" / "doe_jane")
+    locked(monkeypatch, "doe_jane")
+    with pytest.raises(ModelError, match=r"^in the folder 'NORMAL' a file cannot be read: Permission denied$"):
+        read_images(tmp_path, LABELS)
+
+
+def test_an_image_locked_after_the_set_was_read_is_told_by_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "NORMAL", "doe_jane.png", 1)
+    (image,) = read_images(tmp_path, LABELS)
+    locked(monkeypatch, "doe_jane.png")
+    with pytest.raises(ModelError, match=r"^image 8 of a labelled set \(SHA-256 .*\) .*: Permission denied$"):
+        decoded(image, 7, recipe_of().rendering)
 
 
 def test_list_with_a_missing_file(tmp_path: Path) -> None:

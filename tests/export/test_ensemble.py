@@ -3,23 +3,27 @@
 import base64
 import io
 import json
+import shutil
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
+import tomlkit
 from conftest import REPOSITORY
 from contracts import MEMBER
 from PIL import Image
-from recipes import RECIPE
+from recipes import LAYERS, RECIPE, raw_recipe
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
 import onnx
 import onnxruntime
 from onnx import numpy_helper
+from training_runs import METRICS
 
 import cxr_edge
 from cxr_edge.cli.app import run as cxr_edge_run
@@ -27,6 +31,7 @@ from cxr_edge.contract import Contract
 from cxr_edge.errors import UsageError
 from cxr_edge.phantom import chest_phantom
 from cxr_edge_export import cli
+from cxr_edge_export.card import write_card
 from cxr_edge_export.certify import run
 from cxr_edge_export.convert import build_float_graph, convert
 from cxr_edge_export.fuse import fuse, weights_in
@@ -36,6 +41,7 @@ from cxr_edge_export.original import load_original
 from cxr_edge_export.recipe import parse_recipe, read_recipe
 from cxr_edge_export.restamp import restamp
 from cxr_edge_export.stamp import read_contract
+from cxr_edge_export.training.run_folder import Beginning
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -334,6 +340,68 @@ def test_convert_needs_the_models_in_order(
     assert cli.run(["convert", second, first, *rest]) == 5
     assert "cannot convert colour" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def run_of(folder: Path, model: Path, **changes: Any) -> Path:
+    """A folder as a training leaves it, of a network that a test trained itself."""
+    folder.mkdir()
+    shutil.copyfile(model, folder / "model.keras")
+    stages = [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]
+    raw = raw_recipe(network={"layers": LAYERS}, training={"stages": stages}, **changes)
+    (folder / "recipe.toml").write_text(tomlkit.dumps(raw), encoding="utf-8")
+    (folder / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
+    given = dict.fromkeys(("weights", "training_sha256", "validation_sha256", "test_sha256", "software"), "")
+    begun = Beginning(recipe_sha256=read_recipe(folder / "recipe.toml").sha256, seed=0, **given)
+    (folder / "run.json").write_bytes(msgspec.json.encode(begun))
+    return folder
+
+
+@pytest.fixture
+def runs(ensemble: Ensemble, tmp_path: Path) -> list[Path]:
+    """Of both members, in order."""
+    gray = {key: tomllib.loads(ENSEMBLE)["members"][1][key] for key in ("input", "resize", "normalization")}
+    return [run_of(tmp_path / "colour", ensemble.models[0]), run_of(tmp_path / "gray", ensemble.models[1], **gray)]
+
+
+@pytest.fixture
+def beside(ensemble: Ensemble, file: Path, tmp_path: Path) -> Path:
+    """The file with its recipe beside it."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copyfile(ensemble.recipe, folder / "recipe.toml")
+    return Path(shutil.copyfile(file, folder / "model.onnx"))
+
+
+def test_the_card_tells_how_each_member_was_trained(beside: Path, runs: list[Path], tmp_path: Path) -> None:
+    target = tmp_path / "CARD.md"
+    given = [part for run in runs for part in ("--run", str(run))]
+    assert cli.run(["card", str(beside), "-o", str(target), *given]) == 0
+    text = target.read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## Training")] == [
+        "## Training of colour",
+        "## Training of gray",
+    ]
+    assert text.count("| Stage 1 | epochs 3, batch 8, learning_rate 0.01 |") == 2
+
+
+def test_the_card_believes_no_other_runs(beside: Path, runs: list[Path], tmp_path: Path) -> None:
+    def refused(words: str, *given: Path) -> None:
+        with pytest.raises(UsageError, match=words):
+            write_card(beside, tmp_path / "CARD.md", overwrite=False, runs=given)
+
+    one, other = runs
+    refused("runs given: 1; the model needs 2: colour, gray", one)
+    refused("runs given: 3; the model needs 2", one, other, other)
+    refused("are not, in this order, those that this file was made from: colour, gray", other, one)
+    refused("are not, in this order", one, one)
+    whole = (other / "recipe.toml").read_text(encoding="utf-8")
+    (other / "recipe.toml").write_text(whole.replace("epochs = 3", "epochs = 4"), encoding="utf-8")
+    refused("gray is not the one that the run was begun with", one, other)
+    (other / "recipe.toml").write_text(whole.replace("bicubic", "lanczos"), encoding="utf-8")
+    refused("another resize than the training run in", one, other)
+    (other / "metrics.json").unlink()
+    refused("gray holds no finished training run", one, other)
+    assert not (tmp_path / "CARD.md").exists()
 
 
 def test_two_models_for_a_recipe_of_one(request_of: Any, workbench: Any, tmp_path: Path) -> None:

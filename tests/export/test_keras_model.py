@@ -65,32 +65,6 @@ def test_nesting_without_end_is_no_recursion() -> None:
         refuse_code(config)
 
 
-def test_saved_model(trained: Any, tmp_path: Path) -> None:
-    trained.export(tmp_path / "saved", verbose=False)
-    image = np.random.Generator(np.random.PCG64(2)).normal(size=(3, 48, 48, 3)).astype(np.float32)
-    source = load_model(tmp_path / "saved")
-    np.testing.assert_allclose(source.predict(image), trained.predict(image, verbose=0), atol=1e-5)
-    assert source.trace("image", (48, 48, 3)).graph.input[0].name == "image"
-
-
-def test_saved_model_that_reads_files_is_refused(tmp_path: Path) -> None:
-    import tensorflow as tf
-
-    secret = tmp_path / "secret"
-    secret.write_text("x", encoding="utf-8")
-
-    class Thief(tf.Module):  # type: ignore[misc]
-        @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 3])])  # type: ignore[untyped-decorator]
-        def serve(self, x: Any) -> Any:
-            tf.io.read_file(str(secret))
-            return tf.zeros((tf.shape(x)[0], 2))
-
-    module = Thief()
-    tf.saved_model.save(module, str(tmp_path / "saved"), signatures=module.serve)
-    with pytest.raises(ModelError, match="ReadFile"):
-        load_model(tmp_path / "saved")
-
-
 @pytest.mark.parametrize("name", ["absent.keras", "broken.keras", "broken.h5"])
 def test_no_model(tmp_path: Path, name: str) -> None:
     if name.startswith("broken"):

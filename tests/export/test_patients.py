@@ -124,7 +124,7 @@ def test_where_nothing_tells_it_is_counted(tmp_path: Path) -> None:
 
 def csv_of(root: Path, rows: list[str]) -> dict[str, object]:
     (root / "metadata.csv").write_text("filename,patient\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    return {"metadata": {"csv": "metadata.csv", "patient": "patient"}}
+    return {"metadata_csv": "metadata.csv", "metadata_columns": {"patient": "patient"}}
 
 
 @pytest.mark.parametrize("separator", ["/", "\\"])

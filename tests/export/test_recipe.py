@@ -1,5 +1,6 @@
 """A recipe is read strictly."""
 
+import hashlib
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,11 @@ def test_mistakes_are_refused(old: str, new: str, words: str) -> None:
         ({"training": STAGES | {"precision": "float16", "optimizer": "nadam"}}, "float16 does not go with"),
         ({"training": STAGES | {"auxiliary": {"weight": 1.0, "classes": [{"label": "x"}] * 2}}}, "all of one label"),
         ({"training": STAGES | {"augmentation": {"untrimmed": 0.5}}}, "needs resize.trim"),
-        ({"selection": {"metadata": {"csv": "a.csv"}, "views": ["PA"]}}, "needs selection.metadata with a column"),
+        (
+            {"selection": {"metadata_csv": "a.csv", "views": ["PA"]}},
+            "the column for the view in selection.metadata_columns",
+        ),
+        ({"selection": {"metadata_columns": {"view": "v"}}}, "metadata_columns needs selection.metadata_csv"),
     ],
 )
 def test_what_no_training_can_do_is_refused(tables: dict[str, Any], words: str) -> None:
@@ -82,6 +87,14 @@ def test_what_no_training_can_do_is_refused(tables: dict[str, Any], words: str) 
 def test_unreadable(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_recipe(tmp_path / "absent.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path) -> None:
+    text = RELEASED.read_text(encoding="utf-8")
+    for name, encoding in (("plain.toml", "utf-8"), ("marked.toml", "utf-8-sig")):  # as PowerShell 5 writes it
+        (tmp_path / name).write_text(text, encoding=encoding, newline="\n")
+    assert read_recipe(tmp_path / "marked.toml") == read_recipe(tmp_path / "plain.toml")
+    assert read_recipe(tmp_path / "plain.toml").sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_tf_bilinear_takes_float32() -> None:

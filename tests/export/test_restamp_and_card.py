@@ -8,6 +8,7 @@ import msgspec
 import pytest
 import tomlkit
 from recipes import LAYERS, raw_recipe, recipe_of
+from training_runs import METRICS
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
@@ -15,11 +16,9 @@ import onnx
 
 from cxr_edge.errors import LimitBroken, OutputError, UsageError
 from cxr_edge_export import cli
-from cxr_edge_export.card import Beside, card, write_card
-from cxr_edge_export.recipe import RecipeFile
+from cxr_edge_export.card import Beside, Training, card, write_card
 from cxr_edge_export.restamp import restamp
 from cxr_edge_export.stamp import read_contract
-from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 
 
 def test_restamp_changes_metadata_only(converted: Path, workbench: Any, tmp_path: Path) -> None:
@@ -80,31 +79,6 @@ def test_card_names_what_matters(converted: Path, tmp_path: Path, capsys: pytest
     assert "exists already" in capsys.readouterr().err
 
 
-VALIDATION = SetFigures(
-    images=20,
-    patients=20,
-    sha256="0" * 64,
-    cross_entropy=0.1,
-    accuracy=1.0,
-    balanced_accuracy=1.0,
-    auc=1.0,
-    confusion=((10, 0), (0, 10)),
-)
-METRICS = Metrics(
-    model="tiny",
-    seed=1,
-    weights="random",
-    software="keras",
-    training_images=60,
-    epochs=3,
-    seconds_per_epoch=(1.0,),
-    parameters=100,
-    trainable_parameters=90,
-    validation=VALIDATION,
-    test=None,
-)
-
-
 def test_a_card_believes_no_run_with_another_training(converted: Path, workbench: Any, tmp_path: Path) -> None:
     folder, run = tmp_path / "model", tmp_path / "run"
     for place in (folder, run):
@@ -114,18 +88,24 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
     shutil.copyfile(converted, model)
     shutil.copyfile(workbench.model, run / "model.keras")
     (run / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
-    write_card(model, folder / "CARD.md", overwrite=False, run=run)
+    write_card(model, folder / "CARD.md", overwrite=False, runs=[run])
     stages = {"network": {"layers": LAYERS}, "training": {"stages": [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]}}
     (run / "recipe.toml").write_text(tomlkit.dumps(raw_recipe(**stages)), encoding="utf-8")
     with pytest.raises(UsageError, match="tells another network, training than the run"):
-        write_card(model, folder / "other.md", overwrite=False, run=run)
+        write_card(model, folder / "other.md", overwrite=False, runs=[run])
     other = workbench.recipe.read_text(encoding="utf-8").replace("scale = [64.0", "scale = [32.0")
     (run / "recipe.toml").write_text(other, encoding="utf-8")
     with pytest.raises(UsageError, match="another normalization than the training run"):
-        write_card(model, folder / "other.md", overwrite=False, run=run)
+        write_card(model, folder / "other.md", overwrite=False, runs=[run])
+    with pytest.raises(UsageError, match="runs given: 2; the model needs 1: tiny"):
+        write_card(model, folder / "other.md", overwrite=False, runs=[run, run])
+    (run / "model.keras").write_bytes(b"another")
+    with pytest.raises(UsageError, match="not the one that this file was made from"):
+        write_card(model, folder / "other.md", overwrite=False, runs=[run])
+    shutil.copyfile(workbench.model, run / "model.keras")
     (folder / "recipe.toml").unlink()
     with pytest.raises(UsageError, match="which is not beside the model"):
-        write_card(model, folder / "other.md", overwrite=False, run=run)
+        write_card(model, folder / "other.md", overwrite=False, runs=[run])
 
 
 def test_card_tells_how_it_was_trained(converted: Path) -> None:
@@ -134,9 +114,10 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     finer = {"weight": 0.4, "classes": [{"label": "well"}, {"label": "bacterial"}, {"label": "viral"}]}
     training = {"stages": stages, "auxiliary": finer, "early_stopping": {"patience": 4}, "averaging": 0.9}
     recipe = recipe_of(network={"layers": LAYERS}, training=training)
-    contract, file = read_contract(onnx.load(converted)), RecipeFile(recipe, "0" * 64, "")
-    assert "## Training" not in card(contract, "0" * 64, Beside(recipe=file)), "no run says that it took place"
-    text = card(contract, "0" * 64, Beside(recipe=file, metrics=METRICS))
+    contract = read_contract(onnx.load(converted))
+    assert "## Training" not in card(contract, "0" * 64), "no run says that it took place"
+    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
+    assert "## Training\n" in text
     assert "| Training images | 60, 3 epochs |" in text
     assert "| Stage 1 | epochs 3, batch 8, learning_rate 0.01 |" in text
     assert "| Stage 2 | epochs 3, batch 8, learning_rate 0.01 |" in text

@@ -14,7 +14,7 @@ from recipes import recipe_of
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe import Recipe
-from cxr_edge_export.selection import select
+from cxr_edge_export.selection import describe_left_out, select
 
 KINDS = {
     "labels": ["NORMAL", "BACTERIAL", "VIRAL"],
@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-CSV = {"csv": "metadata.csv", "patient": "patient", "view": "view"}
+CSV = {"metadata_csv": "metadata.csv", "metadata_columns": {"patient": "patient", "view": "view"}}
 
 
 def put(path: Path, level: int) -> None:
@@ -82,7 +82,8 @@ def test_a_file_of_no_class_is_left_out_of_a_folder_and_refused_in_a_list(data: 
     put(data / "PNEUMONIA" / "person99_fungus_1.png", 250)
     split = select(recipe(**KINDS), data)
     everything = (*split.training, *split.validation, *split.test)
-    assert all(image.patient != "person99_fungus_1.png" for image in everything)
+    assert len(everything) == 90
+    assert all(image.path.name != "person99_fungus_1.png" for image in everything)
     listing = data / "list.txt"
     listing.write_text("PNEUMONIA/person99_fungus_1.png\n", encoding="utf-8")
     with pytest.raises(UsageError, match="no class"):
@@ -110,7 +111,7 @@ def test_a_list_is_held_back_with_the_patients_that_the_csv_tells(data: Path, na
     (data / "metadata.csv").write_text("filename,patient\n" + rows, encoding="utf-8")
     listing = data / "list.txt"
     listing.write_text("NORMAL/IM-0004-0001.png\nPNEUMONIA/person7_bacteria_1.png\n", encoding="utf-8")
-    chosen = recipe(selection={"metadata": {"csv": "metadata.csv", "patient": "patient"}})
+    chosen = recipe(selection={"metadata_csv": "metadata.csv", "metadata_columns": {"patient": "patient"}})
     split = select(chosen, data, **{name: listing})
     assert {image.patient for image in getattr(split, name)} == {"P2", "Q7"}
     sides = [{image.patient for image in part} for part in (split.training, split.validation, split.test)]
@@ -156,7 +157,7 @@ def test_projections_are_kept_apart(data: Path) -> None:
     views |= {f"person{n}_{'bacteria' if n % 3 else 'virus'}_1.png": "PA" for n in range(20)}
     rows = "".join(f"{name},{view},P{number}\n" for number, (name, view) in enumerate(views.items()))
     (data / "metadata.csv").write_text("filename,view,patient\n" + rows, encoding="utf-8")
-    plan = {"metadata": CSV, "views": ["PA"]}
+    plan = CSV | {"views": ["PA"]}
     split = select(recipe(selection=plan), data)
     names = {image.path.name for image in (*split.training, *split.validation, *split.test)}
     assert names == {name for name, view in views.items() if view == "PA"}
@@ -175,11 +176,37 @@ def test_a_csv_that_does_not_tell_is_refused(data: Path, text: str | None, words
     if text is not None:
         (data / "metadata.csv").write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=words):
-        select(recipe(selection={"metadata": CSV, "views": ["PA"]}), data)
+        select(recipe(selection=CSV | {"views": ["PA"]}), data)
 
 
 def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
     for n in range(8):
         put(tmp_path / "NORMAL" / f"IM-{n:04d}-0001.png", n)
-    with pytest.raises(UsageError, match="no image of PNEUMONIA to train on"):
+    with pytest.raises(UsageError, match=r"no image of PNEUMONIA to train on$"):
         select(recipe(), tmp_path)
+
+
+def test_what_is_left_out_is_counted_by_its_cause(data: Path) -> None:
+    put(data / "NORMAL" / "IM-0900-0001.png", 3)  # the bytes of IM-0003
+    put(data / "PNEUMONIA" / "person900_fungus_1.png", 250)
+    rows = [f"IM-{n:04d}-0001.png,{'AP' if n < 4 else 'PA'}" for n in (*range(25), 900)]
+    rows += [f"person{n}_{'bacteria' if n % 3 else 'virus'}_{copy}.png,PA" for n in range(30) for copy in (1, 2)]
+    (data / "metadata.csv").write_text("filename,view\n" + "\n".join(rows), encoding="utf-8")
+    kinds = [{"label": "NORMAL"}]
+    kinds += [{"label": "PNEUMONIA", "name_contains": f"_{kind}_"} for kind in ("bacteria", "virus")]
+    plan = {"metadata_csv": "metadata.csv", "metadata_columns": {"view": "view"}, "views": ["PA"], "classes": kinds}
+    split = select(recipe(selection=plan | {"per_patient": "one"}), data)
+    assert split.left_out == {
+        "that selection.classes does not take": 1,
+        "that metadata.csv does not list": 5,
+        "of another view than PA": 4,
+        "further of a patient": 30,
+    }
+    assert describe_left_out(split) == (
+        "left out of the data folder: 1 that selection.classes does not take, 4 of another view than PA, "
+        "5 that metadata.csv does not list, 30 further of a patient"
+    )
+    with pytest.raises(
+        UsageError, match=r"no image of NORMAL, PNEUMONIA to train on; left out .*, 5 that metadata.csv"
+    ):
+        select(recipe(selection=plan | {"views": ["LL"]}), data)

@@ -1,12 +1,8 @@
 """Training on phantoms: it learns, repeats itself, and goes on after being killed as if nothing had happened."""
 
+import errno
 import hashlib
-import os
-import random
 import shutil
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +16,10 @@ from PIL import Image
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
 from recipes import LAYERS
-from training_runs import TRAINING, Watching, recipe_file, request
+from training_runs import METRICS, TRAINING, Watching, recipe_file, request
 
 from cxr_edge.errors import ModelError, OutputError, UsageError
+from cxr_edge_export import cli
 from cxr_edge_export.recipe import Augmentation
 from cxr_edge_export.training import images as training_images
 from cxr_edge_export.training.metrics_file import Metrics
@@ -54,6 +51,11 @@ def test_it_learns(finished: tuple[Path, Metrics, Watching], keras: Any) -> None
     assert found.epochs == len(watching.rows) == 14
     assert msgspec.json.decode((run / "history.json").read_bytes(), type=list[Row]) == watching.rows
     assert [row.side for row in watching.rows] == [32] * 4 + [48] * 10
+    assert watching.shares == sorted(watching.shares)
+    assert watching.shares[-1] == pytest.approx(1)
+    assert watching.shares[len(watching.shares) * 2 // 7] == pytest.approx(
+        4 * 32**2 / (4 * 32**2 + 10 * 48**2), abs=0.03
+    )
     model = keras.saving.load_model(run / "model.keras", compile=False)
     assert model.count_params() == found.parameters > found.trainable_parameters
     assert model.input_shape == (None, 48, 48, 3)
@@ -75,59 +77,6 @@ def test_the_saved_model_is_the_one_that_was_measured(
         pixels = (gray[..., None] - np.array([103.939, 116.779, 123.68], np.float32)) / np.float32(64)
         right.append((model(pixels[None]).numpy().argmax() == 1) == line.startswith("PNEUMONIA"))
     assert np.mean(right) == pytest.approx(found.validation.accuracy)
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.45, 0.8, 1.0])
-def test_interrupted_anywhere_it_goes_on_as_if_nothing_had_happened(
-    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], share: float
-) -> None:
-    run, _, watching = finished
-    recipe = recipe_file(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        train(request(recipe, data, tmp_path / "run"), Watching(stop_after=max(1, round(share * watching.calls))))
-    train(request(recipe, data, tmp_path / "run", resume=True), Watching())
-    assert (tmp_path / "run" / "history.json").read_bytes() == (run / "history.json").read_bytes()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["torch", "jax"])
-def test_so_it_does_on_another_backend(backend: str) -> None:
-    pytest.importorskip(backend, reason=f"needs the Keras backend {backend}")
-    chosen = f"{Path(__file__).as_posix()}::{test_interrupted_anywhere_it_goes_on_as_if_nothing_had_happened.__name__}"
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen]
-    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stdout[-4000:]
-    assert "5 passed" in found.stdout
-
-
-def resumed(run: Path) -> list[str]:
-    return ["--resume"] if (run / "run.json").exists() else []
-
-
-def rows_in(run: Path) -> int:
-    history = run / "history.json"
-    return len(msgspec.json.decode(history.read_bytes())) if history.exists() else 0
-
-
-@pytest.mark.slow
-def test_killed_at_random_it_goes_on_as_if_nothing_had_happened(
-    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
-) -> None:
-    recipe, run = recipe_file(tmp_path), tmp_path / "run"
-    command = [sys.executable, "-m", "cxr_edge_export", "train", str(recipe), "--data", str(data), "-o", str(run)]
-    chance = random.Random(1)  # noqa: S311 - when to kill, no secret
-    for epochs in (1, 2, 4, 7, 11):
-        process = subprocess.Popen([*command, *resumed(run)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        while process.poll() is None and rows_in(run) < epochs:
-            time.sleep(0.02)
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(chance.uniform(0, 0.3))
-        process.kill()
-        process.communicate()
-        assert epochs <= rows_in(run) < 14
-    subprocess.run([*command, *resumed(run)], check=True, capture_output=True)
-    assert (run / "history.json").read_bytes() == (finished[0] / "history.json").read_bytes()
 
 
 def test_lists_name_images_as_they_were_given_not_where_links_lead(tmp_path: Path, data: Path) -> None:
@@ -191,6 +140,17 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path, damage: str) -
     file.write_bytes({"cut": bytes(content[: len(content) // 2]), "empty": b"", "flipped": bytes(content)}[damage])
     with pytest.raises(ModelError, match=r"^the checkpoint .* is damaged: [^\n]+$"):
         folder.checkpoint()
+
+
+def test_a_disk_too_full_for_the_model_leaves_no_half_of_it(tmp_path: Path) -> None:
+    class Unsaved:
+        def save(self, path: Path) -> None:
+            path.write_bytes(b"PK")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match=r"^cannot write .*model\.keras: No space left on device$"):
+        RunFolder(tmp_path).write_model(Unsaved())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bad_test_image_is_found_before_the_training(tmp_path: Path, data: Path) -> None:
@@ -267,8 +227,26 @@ def test_a_size_that_a_later_stage_cannot_have_is_refused_before_the_first(tmp_p
 
 def test_a_network_without_pooling_is_refused_before_any_work(tmp_path: Path, data: Path) -> None:
     recipe = recipe_file(tmp_path, network={"layers": LAYERS[:3]})
+    watching = Watching()
     with pytest.raises(UsageError, match="a pooling or flatten layer is missing"):
-        train(request(recipe, data, tmp_path / "run"), Watching())
+        train(request(recipe, data, tmp_path / "run"), watching)
+    assert watching.calls == 0
+
+
+def test_a_plain_network_has_no_imagenet_weights(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(UsageError, match="has no backbone, so there are no ImageNet weights"):
+        train(request(recipe_file(tmp_path), data, tmp_path / "run", weights="imagenet"), Watching())
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_is_said_what_the_selection_leaves_out(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    file = next((tmp_path / "data" / "NORMAL").iterdir())
+    shutil.copyfile(file, file.with_name(f"IM-9999-0001{file.suffix}"))
+    watching = Watching(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), tmp_path / "data", tmp_path / "run"), watching)
+    assert watching.notes == ["left out of the data folder: 1 double, or of several classes"]
 
 
 def test_another_run_is_not_gone_on_with(tmp_path: Path, data: Path) -> None:
@@ -548,6 +526,24 @@ def test_compare_puts_runs_side_by_side(
     assert [line["run"] for line in to_table(rows)] == ["run", "with-int8"]
     with pytest.raises(UsageError, match="no finished training run"):
         compare([tmp_path])
+
+
+def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tested = msgspec.structs.replace(METRICS.validation, sha256="a" * 64)
+    runs = {"tested": msgspec.structs.replace(METRICS, test=tested), "untested": METRICS}
+    for name, found in runs.items():
+        (tmp_path / name).mkdir()
+        recipe_file(tmp_path / name)
+        (tmp_path / name / "metrics.json").write_bytes(msgspec.json.encode(found))
+    one, other, stored = str(tmp_path / "tested"), str(tmp_path / "untested"), tmp_path / "compared.json"
+    assert cli.run(["compare", one, one]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.run(["compare", one, other, "--json", str(stored)]) == 0
+    said = capsys.readouterr()
+    assert "note: the figures are of 2 different sets of images" in said.err
+    assert [row["set_sha256"] for row in msgspec.json.decode(stored.read_bytes())] == ["a" * 64, "0" * 64]
+    assert ["  aaaaaaaa  " in line for line in said.out.splitlines()] == [False, True, False]
+    assert "  00000000  " in said.out
 
 
 def first_rows(run: Path) -> Row:

@@ -15,6 +15,7 @@ from training_runs import Watching, recipe_file, request
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.training.network import build
+from cxr_edge_export.training.space import read_space
 from cxr_edge_export.training.train import train
 from cxr_edge_export.training.tune import TuneRequest, trial_row, tune
 
@@ -122,6 +123,11 @@ def test_a_space_that_fits_no_recipe_is_refused(tmp_path: Path, data: Path, old:
         tune(TuneRequest(base=base, space=space), Watching())
 
 
+def test_a_space_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE, encoding="utf-8-sig")  # as PowerShell 5 writes it
+    assert read_space(tmp_path / "space.toml").trials == 3
+
+
 def test_values_that_go_alone_and_not_together_end_a_trial_and_not_the_search(tmp_path: Path, data: Path) -> None:
     stage = {"epochs": 2, "batch": 8, "learning_rate": 0.01, "warmup_epochs": 0}
     recipe, space = recipe_file(tmp_path, training={"stages": [stage]}), tmp_path / "space.toml"
@@ -177,3 +183,40 @@ def test_the_tuned_recipe_finds_its_weights(
     assert found is not None
     assert (tuned.parent / found.weights).resolve() == (tmp_path / named).resolve()
     assert train(request(tuned, data, tmp_path / "again"), Watching()).weights.startswith("sha256:")
+
+
+def test_layers_that_do_not_fit_are_refused_at_once_or_end_their_trial_alone(tmp_path: Path, data: Path) -> None:
+    pools = [{"kind": "max-pool", "size": 2}] * 2
+    layers = [{"kind": "conv", "filters": 4}, *pools, {"kind": "conv", "filters": 4}, {"kind": "global-average-pool"}]
+    stage = {"epochs": 1, "batch": 8, "learning_rate": 0.01}
+    recipe, space = recipe_file(tmp_path, network={"layers": layers}, training={"stages": [stage]}), tmp_path / "s.toml"
+    size = '[[parameters]]\npath = "network.layers.{}.size"\nchoices = {}\n'
+    space.write_text("trials = 1\n" + size.format(1, "[2, 64]"), encoding="utf-8")
+    watching = Watching()
+    with pytest.raises(UsageError, match="stage 1, of 48 pixels: the network of the recipe cannot be built"):
+        tune(TuneRequest(base=request(recipe, data, tmp_path / "none"), space=space), watching)
+    assert watching.calls == 0
+    space.write_text("trials = 6\nseed = 3\n" + size.format(1, "[2, 12]") + size.format(2, "[2, 12]"), encoding="utf-8")
+    rows = tune(TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space), Watching())
+    impossible = [set(row.values.values()) == {12} for row in rows]
+    assert any(impossible)
+    assert [row.figure is None for row in rows] == impossible
+
+
+def test_the_tuned_recipe_begins_as_the_search_did(tmp_path: Path, data: Path) -> None:
+    network, stage = {"layers": LAYERS}, {"epochs": 1, "batch": 8, "learning_rate": 0.01}
+    recipe, space = recipe_file(tmp_path, network=network, training={"stages": [stage]}), tmp_path / "space.toml"
+    weights = tmp_path / "given.weights.h5"
+    build(recipe_of(network=network, training={"stages": [stage]}), tmp_path).model.save_weights(weights)
+    space.write_text('trials = 1\n[[parameters]]\npath = "training.stages.0.batch"\nchoices = [8]\n', encoding="utf-8")
+    for name, given, expected in (("file", str(weights), weights.resolve()), ("random", "random", None)):
+        base = request(recipe, data, tmp_path / name, seed=5, weights=given)
+        tune(TuneRequest(base=base, space=space), Watching())
+        found = read_recipe(tmp_path / name / "recipe.toml").recipe
+        assert found.training is not None
+        assert found.network is not None
+        assert found.training.seed == 5
+        if expected is None:
+            assert found.network.weights == "random"
+        else:
+            assert (tmp_path / name / found.network.weights).resolve() == expected

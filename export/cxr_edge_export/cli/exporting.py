@@ -114,14 +114,19 @@ def card_command(
     model: Annotated[Path, typer.Argument(help="A file made by convert.")],
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Usually MODEL_CARD.md.")],
-    run: Annotated[Path | None, typer.Option(help="Folder of the training run that it was made from.")] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of the training run that it was made from; of an ensemble again for each member, in order."
+        ),
+    ] = None,
     shifts: Annotated[Path | None, typer.Option(help="JSON file of the command shifts.")] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Write the model card: the contract inside the file, how it was trained, what it does on shifted images."""
     from cxr_edge_export.card import write_card
 
-    write_card(model, output, overwrite=overwrite, run=run, shifts=shifts)
+    write_card(model, output, overwrite=overwrite, runs=run or (), shifts=shifts)
     write_out(f"{output}\n")
 
 

@@ -135,7 +135,7 @@ def compare_command(
     overwrite: OverwriteOption = False,
 ) -> None:
     """One table over several runs: figures, parameters, seconds an epoch, and size and latency of model.onnx."""
-    from cxr_edge_export.training.compare import compare, to_json, to_table
+    from cxr_edge_export.training.compare import compare, to_json, to_table, unlike
 
     if json_file is not None:
         refuse_existing(json_file, overwrite=overwrite)
@@ -147,6 +147,8 @@ def compare_command(
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         write_out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    if (note := unlike(rows)) is not None:
+        say(f"note: {note}")
 
 
 def _request(  # noqa: PLR0913 - the options that train and tune share
@@ -177,10 +179,13 @@ def _request(  # noqa: PLR0913 - the options that train and tune share
 
 
 class _Watcher(Bar):
-    """The bar, and a line for each epoch."""
+    """The bar, one for the whole, and a line for each epoch."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self.show(stage, done, total)
+
+    def whole(self, share: float) -> None:
+        self.show_whole(share)
 
     def note(self, text: str) -> None:
         say(f"note: {text}")

@@ -15,13 +15,13 @@ from cxr_edge.contract.closed import unknown_fields
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe.network import Flatten, NetworkPlan
 from cxr_edge_export.recipe.schema import Recipe
-from cxr_edge_export.recipe.training import TrainingPlan
+from cxr_edge_export.recipe.training import MetadataColumns, TrainingPlan
 from cxr_edge_export.recipe.words import allowed_at
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeFile:
-    """A recipe, the SHA-256 of its text, line endings as on Unix, and the text itself."""
+    """A recipe, the SHA-256 of its text, line endings as on Unix and without a byte order mark, and the text itself."""
 
     recipe: Recipe
     sha256: str
@@ -35,7 +35,7 @@ def read_recipe(path: Path) -> RecipeFile:
         UsageError: unreadable, not TOML, an unknown or missing key, an unknown value, a contradiction.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # PowerShell 5 writes a byte order mark
         raw = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         message = f"the recipe {path} cannot be read: {error}"
@@ -110,8 +110,11 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
         yield f"positive_labels {recipe.positive_labels} are not a proper part of labels {recipe.labels}"
     if {rule.label for rule in recipe.classes} != set(recipe.labels):
         yield f"selection.classes speak of {sorted({r.label for r in recipe.classes})}; labels are {recipe.labels}"
-    if recipe.selection.views and (recipe.selection.metadata is None or recipe.selection.metadata.view is None):
-        yield "selection.views needs selection.metadata with a column for the view"
+    selection = recipe.selection
+    if selection.views and (selection.metadata_csv is None or selection.metadata_columns.view is None):
+        yield "selection.views needs selection.metadata_csv, and the column for the view in selection.metadata_columns"
+    if selection.metadata_csv is None and selection.metadata_columns != MetadataColumns():
+        yield "selection.metadata_columns needs selection.metadata_csv"
     if (recipe.training is None) != (recipe.network is None):
         yield "network and training go together"
     if recipe.network is not None and recipe.training is not None:

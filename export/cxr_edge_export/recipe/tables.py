@@ -81,6 +81,8 @@ class QuantizationPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=
         images: how many quantization-calibration images, balanced over the classes.
         seed: which images are drawn.
         reduce_range: 7-bit weights; without them, CPUs without VNNI saturate.
+        bias_correction: each layer's mean shift is measured on those images and taken back: for networks whose features
+            differ little from image to image.
         float_layers: names of nodes left in float.
     """
 
@@ -89,6 +91,7 @@ class QuantizationPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=
     images: Count
     seed: Seed = 0
     reduce_range: bool = True
+    bias_correction: bool = False
     float_layers: tuple[str, ...] = ()
 
 

@@ -26,17 +26,15 @@ class ClassRule(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name_contains: str = ""
 
 
-class Metadata(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A CSV beside the images that tells what names cannot: patient and projection.
+class MetadataColumns(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names of columns in `metadata_csv`, which tells what names of files cannot: patient and projection.
 
     Attributes:
-        csv: path, relative to the data folder.
         file: name of the column that holds the file's path below the data folder, or its name where that is one file's.
         patient: of the column with the patient; absent: name, DICOM tags or folder tell.
         view: of the column with the projection; absent: there is none.
     """
 
-    csv: Name
     file: Name = "filename"
     patient: Name | None = None
     view: Name | None = None
@@ -47,8 +45,9 @@ class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         classes: where they lie; default: one sub-folder per label.
-        metadata: what a CSV tells about them; with it, images that it does not list are left out.
-        views: only images of these projections, by `metadata`.
+        metadata_csv: a table beside the images, relative to the data folder; images that it does not list are left out.
+        metadata_columns: which of its columns say what.
+        views: only images of these projections, by `metadata_csv`.
         per_patient: `all` images; `one` image of each patient; `one-per-class`: one of each rule in `classes`, where a
             patient has images of several (two rules may give one label).
         validation: share of all patients, by class, held back for validation, where no list is given.
@@ -57,7 +56,8 @@ class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     classes: tuple[ClassRule, ...] = ()
-    metadata: Metadata | None = None
+    metadata_csv: Name | None = None
+    metadata_columns: MetadataColumns = MetadataColumns()
     views: tuple[Name, ...] = ()
     per_patient: Literal["all", "one", "one-per-class"] = "all"
     validation: Annotated[float, Meta(gt=0, lt=0.5)] = 0.15
@@ -151,7 +151,9 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         momentum: of `sgd`.
         weight_decay: decoupled from the gradient, of any optimizer; 0 is none, with `adamw` too.
         gradient_clip: longest gradient, as the Euclidean norm over all weights; a longer one is scaled down to it.
-        label_smoothing: of the cross-entropy.
+        loss: of every output: the cross-entropy, or `focal`, which weighs an image less the better it is told already
+            (Lin et al., ICCV 2017; exponent 2).
+        label_smoothing: of the loss.
         balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
             ones for ever; `class-weights` weighs the loss; `none`.
         precision: `float32`, or computing in 16 bits with float32 weights, where the hardware gains by it.
@@ -169,6 +171,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     momentum: Fraction = 0.9
     weight_decay: Amount = 0.0
     gradient_clip: Annotated[float, Meta(gt=0)] | None = None
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
     label_smoothing: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
     balance: Literal["none", "undersample", "undersample-once", "class-weights"] = "none"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -19,6 +19,7 @@ from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE
 
 RUNS = 15  # of the INT8 file, after a warm-up
 EXPORTED = "model.onnx"
+SET_DIGITS = 8  # of its SHA-256, in the table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Compared:
         model: name in its recipe.
         images: of the set that the figures are of: the test images, or where there are none, validation images.
         on: which of the two.
+        set_sha256: of that set: which images, whatever their names and labels.
         accuracy, balanced_accuracy, auc: on them, by Keras; None where a label, or a side, is absent.
         precision: of each label, in order; None where it was never given.
         trainable_parameters: in the last stage; `parameters` in all.
@@ -42,6 +44,7 @@ class Compared:
     model: str
     on: str
     images: int
+    set_sha256: str
     accuracy: float
     balanced_accuracy: float | None
     auc: float | None
@@ -68,12 +71,21 @@ def to_json(rows: list[Compared]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n"
 
 
+def unlike(rows: list[Compared]) -> str | None:
+    """What to say of rows whose figures are not of the same images; None where they are."""
+    sets = {row.set_sha256 for row in rows}
+    if len(sets) <= 1:
+        return None
+    return f"the figures are of {len(sets)} different sets of images (column set): compare only rows of the same set"
+
+
 def to_table(rows: list[Compared]) -> list[dict[str, str]]:
-    """The rows as text, by column."""
+    """The rows as text, by column; a set is named by the first digits of its SHA-256."""
     return [
         {
             "run": row.name,
             "on": f"{row.images} {row.on}",
+            "set": row.set_sha256[:SET_DIGITS],
             "accuracy": f"{row.accuracy:.3f}",
             "balanced": "" if row.balanced_accuracy is None else f"{row.balanced_accuracy:.3f}",
             "AUC": "" if row.auc is None else f"{row.auc:.3f}",
@@ -103,6 +115,7 @@ def _row(run: Path) -> Compared:
         model=found.model,
         on=on,
         images=part.images,
+        set_sha256=part.sha256,
         accuracy=part.accuracy,
         balanced_accuracy=part.balanced_accuracy,
         auc=part.auc,

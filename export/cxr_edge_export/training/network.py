@@ -19,6 +19,10 @@ AUXILIARY = "auxiliary"
 OUTPUT_RANK = 2  # (images, labels)
 
 
+class NetworkImpossible(UsageError):  # noqa: N818 - named after what happened
+    """The layers of a recipe do not fit together, or its images are too small for them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Built:
     """A network and its parts, which share their layers.
@@ -51,7 +55,8 @@ def build(recipe: Recipe, folder: Path, side: int | None = None) -> Built:
         side: height and width of the input; None: the recipe's.
 
     Raises:
-        UsageError: there is no such backbone, or the layers do not fit together.
+        NetworkImpossible: the layers do not fit together, or not this size.
+        UsageError: there is no such backbone.
         ModelError: a file of weights cannot be read.
         EnvironmentUnusable: ImageNet weights cannot be fetched.
     """
@@ -67,11 +72,11 @@ def build(recipe: Recipe, folder: Path, side: int | None = None) -> Built:
             built = _on_backbone(_backbone(plan, shape), _head_layers(recipe, plan))
     except ValueError as error:
         message = f"the network of the recipe cannot be built: {_reason(error)}"
-        raise UsageError(message) from None
+        raise NetworkImpossible(message) from None
     shapes = [tuple(output.shape) for output in built.model.outputs]
     if any(len(found) != OUTPUT_RANK for found in shapes):
         message = f"the network of the recipe gives {shapes[0][1:]} for an image; a pooling or flatten layer is missing"
-        raise UsageError(message)
+        raise NetworkImpossible(message)
     if plan.weights not in NAMED:
         load_weights(built, folder / plan.weights)
     return built

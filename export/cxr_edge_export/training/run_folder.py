@@ -225,11 +225,21 @@ class RunFolder:
         write_atomically(self.path / name, content, overwrite=True)
 
     def write_model(self, model: Any) -> None:  # noqa: ANN401 - a keras.Model
-        """Write `model.keras`, whole or not at all."""
+        """Write `model.keras`, whole or not at all.
+
+        Raises:
+            OutputError: the disk is full, or the folder cannot be written.
+        """
         temporary = self.path / ".part.keras"  # Keras goes by the suffix
-        model.save(temporary)
-        self.write(MODEL, temporary.read_bytes())
-        temporary.unlink()
+        try:
+            model.save(temporary)
+            self.write(MODEL, temporary.read_bytes())
+        except OSError as error:
+            message = f"cannot write {self.path / MODEL}: {error.strerror or error}"
+            raise OutputError(message) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def finish(self, metrics: object) -> None:
         """Write the figures: the run is done, and its checkpoint (several times the model's size) is not needed.

@@ -58,7 +58,7 @@ def read_space(path: Path) -> Space:
         UsageError: unreadable, an unknown key, a parameter with neither a range nor choices, or one named twice.
     """
     try:
-        space = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), Space)
+        space = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Space)
     except (OSError, ValueError, msgspec.ValidationError) as error:
         message = f"the space {path} cannot be used: {error}"
         raise UsageError(message) from None

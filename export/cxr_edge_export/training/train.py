@@ -12,12 +12,12 @@ from cxr_edge.errors import CxrEdgeError, UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
 from cxr_edge_export.patients import alone, relative_to
 from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
-from cxr_edge_export.selection import Split, select
+from cxr_edge_export.selection import Split, describe_left_out, select
 from cxr_edge_export.training import images as data
 from cxr_edge_export.training.backend import Backend, describe_backend, keras_module, make_repeatable
 from cxr_edge_export.training.curves import draw_curves
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
-from cxr_edge_export.training.network import Built, build, deployed
+from cxr_edge_export.training.network import Built, NetworkImpossible, build, deployed
 from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
 from cxr_edge_export.training.set_figures import set_figures
 from cxr_edge_export.training.trainee import seed_stage, training_of
@@ -69,7 +69,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         OutputError: the folder holds a run already, or cannot be written.
     """
     file = read_recipe(request.recipe)
-    recipe, plan = _with_weights(file.recipe, request.weights), file.recipe.training
+    recipe, plan = with_weights(file.recipe, request.weights), file.recipe.training
     if recipe.network is None or plan is None:
         message = f"the recipe {request.recipe} has no [network] and [training]: its network was trained elsewhere"
         raise UsageError(message)
@@ -80,11 +80,11 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         raise UsageError(message)
     keras_module(request.backend)
     folder = request.weights_folder or request.recipe.resolve().parent
-    _build_each_side(recipe, folder)
+    build_each_side(recipe, folder)
     seed = plan.seed if request.seed is None else request.seed
     make_repeatable(seed)
     split = select(file.recipe, request.data, request.validation, request.test)
-    _note_patients(split, told)
+    _note_selection(split, told)
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, describe_weights(recipe.network.weights, folder))
     with run.held():
@@ -101,29 +101,35 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         return _finish(training, built, state, beginning)
 
 
-def _build_each_side(recipe: Recipe, folder: Path) -> None:
-    """Refuse now a size that the network cannot have in a later stage, hours from now.
+def build_each_side(recipe: Recipe, folder: Path) -> None:
+    """Refuse now what would be refused hours from now: a network that cannot be, at some stage's size, or its weights.
 
     Raises:
-        UsageError: naming the stage.
+        NetworkImpossible: naming the stage.
+        CxrEdgeError: as `build`.
     """
     stages = training_of(recipe).stages
-    if recipe.network is None or len({stage.side for stage in stages}) == 1:
-        return  # the first stage finds it at once
-    plain = msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights="random"))
     for side in dict.fromkeys(stage.side for stage in stages):
+        number = next(number for number, stage in enumerate(stages, 1) if stage.side == side)
         try:
-            build(plain, folder, side)
-        except UsageError as error:
-            number = next(number for number, stage in enumerate(stages, 1) if stage.side == side)
+            # ImageNet weights are fetched, and a file of weights is read, once
+            build(recipe if number == 1 else with_weights(recipe, "random"), folder, side)
+        except NetworkImpossible as error:
             message = f"stage {number}, of {side or recipe.member.input.height} pixels: {error}"
-            raise UsageError(message) from None
+            raise NetworkImpossible(message) from None
 
 
-def _with_weights(recipe: Recipe, weights: str | None) -> Recipe:
-    """The recipe with other initial weights; a file of them is relative to the working folder."""
+def with_weights(recipe: Recipe, weights: str | None) -> Recipe:
+    """The recipe with other initial weights; a file of them is relative to the working folder.
+
+    Raises:
+        UsageError: ImageNet's, of a network without a backbone.
+    """
     if weights is None or recipe.network is None:
         return recipe
+    if weights == "imagenet" and recipe.network.backbone is None:
+        message = f"the network of {recipe.model.name} has no backbone, so there are no ImageNet weights for it"
+        raise UsageError(message)
     place = weights if weights in NAMED else str(Path(weights).resolve())
     return msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights=place))
 
@@ -140,13 +146,15 @@ def _beginning(file: RecipeFile, split: Split, seed: int, weights: str) -> Begin
     )
 
 
-def _note_patients(split: Split, told: Told) -> None:
-    """Say where nothing tells the patients: then only bytes keep the sets apart."""
+def _note_selection(split: Split, told: Told) -> None:
+    """Say what was left out, and where nothing tells the patients: then only bytes keep the sets apart."""
+    if words := describe_left_out(split):
+        told.note(words)
     patients = [image.patient for images in (split.training, split.validation, split.test) for image in images]
     if unknown := alone(patients):
         told.note(
             f"nothing tells the patient of {unknown} of {len(patients)} images: each counts as one of its own, and two "
-            "of one patient may train and judge; name patients in a CSV (selection.metadata), or give each a folder"
+            "of one patient may train and judge; name patients in a CSV (selection.metadata_csv), or give each a folder"
         )
 
 

@@ -1,6 +1,7 @@
 """A network while one stage trains it: its optimizer, a step, its averaged weights, and all of its state as arrays."""
 
 import contextlib
+import functools
 import gc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Arrays = list[NDArray[Any]]
 
 PREDICTED_TOGETHER = 64  # images
+FOCUS = 2.0  # exponent of the focal loss, as in its paper
 
 
 class Trainee:
@@ -37,7 +39,10 @@ class Trainee:
             keras.mixed_precision.set_global_policy("float32")
         self.built.train_last(stage.backbone_layers)
         fuse_batch_norms(self.built.model.layers)
-        self._taught = self.built.head if cached else self.built.model
+        frozen = stage.backbone_layers == 0 and self.built.head is not None
+        self._taught = self.built.head if frozen else self.built.model
+        # what is not trained still drops out in a training step, however it was called
+        self._first = self.built.extractor if frozen and not cached else None
         self._sigmoid = recipe.network is not None and recipe.network.output == "sigmoid"
         self._widths = [output.shape[-1] for output in self._taught.outputs]
         self._taught.compile(
@@ -61,16 +66,19 @@ class Trainee:
         """
         targets = [self._targets(labels, width) for labels, width in zip(truth, self._widths, strict=True)]
         weighed = None if weights is None else [weights] * len(targets)
-        logs = self._taught.train_on_batch(inputs, targets, sample_weight=weighed, return_dict=True)
+        logs = self._taught.train_on_batch(self._seen(inputs), targets, sample_weight=weighed, return_dict=True)
         # Keras on torch leaves a step's activations in a cycle (keras#23110): gigabytes, until Python looks for them
         gc.collect(1)
         return float(logs["loss"])
 
     def predict(self, inputs: "NDArray[np.float32]") -> "NDArray[np.float64]":
         """Probabilities float64 (n, labels) of the weights as they are; a sigmoid p becomes (1 - p, p)."""
-        found = self._taught.predict_on_batch(inputs)
+        found = self._taught.predict_on_batch(self._seen(inputs))
         first = np.asarray(found[0] if isinstance(found, list | tuple) else found, np.float64)
         return np.concatenate([1 - first, first], axis=1) if self._sigmoid else first
+
+    def _seen(self, inputs: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        return inputs if self._first is None else np.asarray(self._first.predict_on_batch(inputs), np.float32)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
@@ -108,9 +116,13 @@ class Trainee:
 
     def _losses(self) -> list[Any]:
         losses, smoothing = keras_module().losses, self._plan.label_smoothing
-        first = losses.BinaryCrossentropy if self._sigmoid else losses.CategoricalCrossentropy
-        others = [losses.CategoricalCrossentropy(label_smoothing=smoothing) for _ in self._widths[1:]]
-        return [first(label_smoothing=smoothing), *others]
+        if self._plan.loss == "focal":
+            binary = functools.partial(losses.BinaryFocalCrossentropy, gamma=FOCUS)
+            several = functools.partial(losses.CategoricalFocalCrossentropy, gamma=FOCUS, alpha=1.0)
+        else:
+            binary, several = losses.BinaryCrossentropy, losses.CategoricalCrossentropy
+        makers = [binary if self._sigmoid else several, *(several for _ in self._widths[1:])]
+        return [make(label_smoothing=smoothing) for make in makers]
 
     def _targets(self, labels: "NDArray[np.int64]", width: int) -> "NDArray[np.float32]":
         if width == 1:

@@ -17,6 +17,7 @@ from cxr_edge_export.recipe import Augmentation, Recipe, Stage, TrainingPlan
 from cxr_edge_export.selection import Split
 from cxr_edge_export.training import images as data
 from cxr_edge_export.training.backend import reseed
+from cxr_edge_export.training.extent import augmentation_of, keeps_features, share_done
 from cxr_edge_export.training.images import Images
 from cxr_edge_export.training.network import Built
 from cxr_edge_export.training.run_folder import Checkpoint, Row, RunFolder, State
@@ -38,6 +39,9 @@ class Told(Protocol):
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """So much of something is done."""
+
+    def whole(self, share: float) -> None:
+        """That share of the whole training is done."""
 
     def note(self, text: str) -> None:
         """What somebody should know who reads nothing but this."""
@@ -142,21 +146,19 @@ class _Course:
 
 
 def _load(training: Training, stage: Stage) -> _Loaded:
-    augmentation = training.plan.augmentation if stage.augmentation is None else stage.augmentation
+    augmentation = augmentation_of(training.plan, stage)
     sets = []
     for name, images in (("training", training.split.training), ("validation", training.split.validation)):
         told = _counted(training.told, f"{name} images", len(images))
         trained = name == "training"
         untrimmed = trained and augmentation.untrimmed > 0
         sets.append(data.load_images(images, training.recipe, stage.side, told, finer=trained, untrimmed=untrimmed))
-    network = training.recipe.network
-    frozen = network is not None and network.backbone is not None and stage.backbone_layers == 0
     return _Loaded(
         training=sets[0],
         validation=sets[1],
         member=data.member_of_size(training.recipe, stage.side),
         augmentation=augmentation,
-        cached=frozen and augmentation == Augmentation(),
+        cached=keeps_features(training.recipe, training.plan, stage),
     )
 
 
@@ -233,6 +235,7 @@ def _epoch(training: Training, course: _Course, state: State) -> Row:
         truth = [images.labels[indices], *([] if images.finer is None else [images.finer[indices]])]
         losses.append(trainee.step(inputs, truth, None if weigh is None else weigh[truth[0]]))
         training.told.progress(label, number, steps)
+        training.told.whole(share_done(training.recipe, plan, state.stage, state.epoch + number / steps))
     with trainee.averaged():
         found = set_figures(_predicted(course), loaded.validation.labels, training.recipe)
     loss = sum(losses) / len(losses)

@@ -1,14 +1,12 @@
 """A bounded search for hyper-parameters: each trial is a training run, the best one's recipe is written."""
 
 import hashlib
-import os
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import tomlkit
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
@@ -16,11 +14,12 @@ from cxr_edge_export.dataset import order_sha256
 from cxr_edge_export.recipe import parse_recipe, read_recipe
 from cxr_edge_export.selection import select
 from cxr_edge_export.training.backend import keras_module
+from cxr_edge_export.training.changed_recipe import as_searched, changed_recipe
+from cxr_edge_export.training.network import NetworkImpossible
 from cxr_edge_export.training.run_folder import CHECKPOINT, Row
-from cxr_edge_export.training.space import Monitor, Space, read_space
-from cxr_edge_export.training.train import TrainRequest, train
+from cxr_edge_export.training.space import Space, read_space
+from cxr_edge_export.training.train import TrainRequest, build_each_side, train, with_weights
 from cxr_edge_export.training.trainer import Told, TrainingDiverged
-from cxr_edge_export.training.weights import NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +67,7 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
 
     space = read_space(request.space)
     folder, text = request.base.output, read_recipe(request.base.recipe).text
-    _refuse_contradictions(text, space)
+    _refuse_contradictions(request.base, text, space)
     refuse_existing_result(folder)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _study(space, folder, prune=not _keeps_a_share(text))
@@ -84,16 +83,19 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
         raise UsageError(message)
     write_atomically(folder / TRIALS, msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n", overwrite=True)
     best = changed_recipe(text, study.best_params)
-    best = changed_recipe(best, _weights_seen_from(folder, request.base, best))
+    best = changed_recipe(best, as_searched(folder, request.base, best), new=True)
     write_atomically(folder / TUNED, best.encode(), overwrite=False)
     return rows
 
 
-def _refuse_contradictions(text: str, space: Space) -> None:
+def _refuse_contradictions(base: TrainRequest, text: str, space: Space) -> None:
     """Refuse at once what a trial hours from now would be refused for: each end and each choice, one at a time."""
+    keras_module(base.backend)
     for parameter in space.parameters:
         for value in parameter.choices or (parameter.low, parameter.high):
-            changed_recipe(text, {parameter.path: value})
+            changed = changed_recipe(text, {parameter.path: value})
+            if parameter.path.startswith(("network.", "input.")) or parameter.path.endswith(".side"):
+                build_each_side(with_weights(parse_recipe(tomllib.loads(changed)), "random"), base.recipe.parent)
 
 
 def refuse_existing_result(folder: Path) -> None:
@@ -112,41 +114,6 @@ def refuse_existing_result(folder: Path) -> None:
             f"the search in {folder} is done: {folder / TUNED} exists already; take another folder for another one"
         )
         raise OutputError(message)
-
-
-def changed_recipe(text: str, values: dict[str, Any]) -> str:
-    """The recipe's text with other values at some paths; everything else, comments too, stays as it is.
-
-    Raises:
-        UsageError: a path leads nowhere, or the recipe that comes out is not valid.
-    """
-    document = tomlkit.parse(text)
-    for path, value in values.items():
-        *parents, last = (int(part) if part.isdigit() else part for part in path.split("."))
-        place: Any = document
-        try:
-            for part in parents:
-                place = place[part]
-            place[last]
-            place[last] = value
-        except (LookupError, TypeError):
-            message = f"the recipe has no key {path}"
-            raise UsageError(message) from None
-    changed = tomlkit.dumps(document)
-    parse_recipe(tomllib.loads(changed))
-    return changed
-
-
-def _weights_seen_from(folder: Path, base: TrainRequest, text: str) -> dict[str, str]:
-    """Where the recipe names a file of weights relative to itself: the same file, for a recipe in another folder."""
-    weights = tomllib.loads(text).get("network", {}).get("weights", "random")
-    if weights in NAMED or Path(weights).is_absolute():
-        return {}
-    file = (base.weights_folder or base.recipe.resolve().parent) / weights
-    try:
-        return {"network.weights": Path(os.path.relpath(file, folder.resolve())).as_posix()}
-    except ValueError:  # another drive
-        return {"network.weights": file.as_posix()}
 
 
 def _keeps_a_share(text: str) -> bool:
@@ -246,8 +213,8 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
         weights = base.weights_folder or base.recipe.resolve().parent
         request = replace(base, recipe=file, output=folder, resume=False, weights_folder=weights)
         try:
-            found = train(request, _Pruning(trial, space.monitor, told))
-        except TrainingDiverged as error:
+            found = train(request, _Pruning(trial, space, told))
+        except (TrainingDiverged, NetworkImpossible) as error:  # values that go alone, and not with one another
             raise optuna.TrialPruned from error
         finally:
             keras_module().utils.clear_session()
@@ -263,11 +230,15 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
 class _Pruning:
     """Passes on what happens, and gives a trial up that stays below the median of the others."""
 
-    def __init__(self, trial: "optuna.Trial", monitor: Monitor, told: Told) -> None:
-        self._trial, self._monitor, self._told, self._epochs = trial, monitor, told, 0
+    def __init__(self, trial: "optuna.Trial", space: Space, told: Told) -> None:
+        self._trial, self._monitor, self._told, self._epochs = trial, space.monitor, told, 0
+        self._before, self._trials = len(_finished(trial.study)), space.trials
 
     def progress(self, stage: str, done: int, total: int) -> None:
         self._told.progress(f"trial {self._trial.number}, {stage}", done, total)
+
+    def whole(self, share: float) -> None:
+        self._told.whole((self._before + share) / self._trials)
 
     def note(self, text: str) -> None:
         if self._trial.number == 0:  # the same of all trials

@@ -1,7 +1,7 @@
 """Initial weights from a file: a file of weights, or the layers of a network that was trained before."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -61,20 +61,20 @@ def _trained_layers(file: Path) -> list[list[Any]]:
         # Keras raises whatever its layers raise
         message = f"the weights {file} cannot be read: {_first_line(error)}"
         raise ModelError(message) from error
-    return [layer.get_weights() for layer in _flat(model) if layer.weights]
+    return [layer.get_weights() for layer in _flat(model.layers) if layer.weights]
 
 
-def _flat(model: Any) -> Iterator[Any]:  # noqa: ANN401 - keras.Model -> keras.Layers
-    for layer in model.layers:
-        if hasattr(layer, "layers"):  # a backbone that was used as one layer
-            yield from _flat(layer)
+def _flat(layers: Iterable[Any]) -> Iterator[Any]:
+    for layer in layers:
+        if hasattr(layer, "layers"):  # a backbone that was used as one layer; ConvNeXt's own sequences
+            yield from _flat(layer.layers)
         else:
             yield layer
 
 
 def _take_layers(built: "Built", trained: list[list[Any]], file: Path) -> None:
-    layers = [layer for layer in built.model.layers if layer.weights]
-    needed = {id(layer) for layer in built.backbone or layers}
+    layers = [layer for layer in _flat(built.model.layers) if layer.weights]
+    needed = {id(layer) for layer in _flat(built.backbone or layers)}
     for layer, values in zip(layers, chain(trained, repeat([])), strict=False):
         need, found = [tuple(weight.shape) for weight in layer.weights], [value.shape for value in values]
         if found == need:
