@@ -100,7 +100,7 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
     held = 48 if scene.phantoms else 532
     recipe["data"] |= {"agreement_images": held}
     recipe["limits"] = recipe.get("limits", {}) | {"agreement_images": held}
-    recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 128)
+    recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 256)
     recipe.pop("image_gate", None)
     if "metadata_csv" in recipe.get("selection", {}):  # another data set's
         recipe["selection"] = {"test": 0.0}

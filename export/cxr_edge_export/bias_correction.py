@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Tensors = Mapping[str, NDArray[Any]]
 
-IMAGES = 64  # a mean needs fewer of them than a range
+IMAGES = 128  # a mean needs no more of them
 AXES_ARE_AN_INPUT = 18  # of ReduceMean, from this opset on
 PLACES = [0, 2, 3]  # image, row, column
 
@@ -65,7 +65,7 @@ def correct_biases(
     if not layers:
         message = "quantization.bias_correction: no quantized convolution has a bias"
         raise ModelError(message)
-    some = images[:: max(1, len(images) // IMAGES)]
+    some = images[:: -(-len(images) // IMAGES)]
     exact = _channel_means(model, [layer.exact for layer in layers], some)
     deepest = max(layer.depth for layer in layers)
     for depth in range(1, deepest + 1):

@@ -13,6 +13,7 @@ from cxr_edge.files import write_atomically
 from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
+from cxr_edge_export.original import joint_sha256
 from cxr_edge_export.reading import refuse_another_reading_than
 from cxr_edge_export.recipe import Recipe, TrainingPlan, read_recipe
 from cxr_edge_export.shifts import Shifts, read_shifts
@@ -114,9 +115,7 @@ def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
         except OSError as error:
             message = f"{run} holds no finished training run: {error}"
             raise UsageError(message) from None
-    lines = "".join(f"{digest}\n" for digest in digests)
-    joint = digests[0] if len(digests) == 1 else hashlib.sha256(lines.encode()).hexdigest()  # as `Original.sha256`
-    if joint == contract.identity.source_model_sha256:
+    if joint_sha256(digests) == contract.identity.source_model_sha256:
         return
     message = f"the network in {runs[0]} is not the one that this file was made from"
     if len(runs) > 1:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+def joint_sha256(digests: Sequence[str]) -> str:
+    """Of one file its own; of several, over their digests in order, a line each."""
+    lines = "".join(f"{digest}\n" for digest in digests)
+    return digests[0] if len(digests) == 1 else hashlib.sha256(lines.encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Original:
     """What was trained.
@@ -53,10 +59,8 @@ class Original:
 
     @property
     def sha256(self) -> str:
-        """Of the file; of several, over their digests in order, a line each."""
-        digests = [network.sha256 for network in self.networks]
-        lines = "".join(f"{digest}\n" for digest in digests)
-        return digests[0] if len(digests) == 1 else hashlib.sha256(lines.encode()).hexdigest()
+        """As `joint_sha256`."""
+        return joint_sha256([network.sha256 for network in self.networks])
 
     @property
     def framework(self) -> str:

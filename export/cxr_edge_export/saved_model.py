@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -13,39 +13,63 @@ if TYPE_CHECKING:
 
     from cxr_edge_export.keras_model import SourceModel
 
-# operations that run Python, or read and write files or sockets
-UNSAFE_OPERATIONS = frozenset(
-    {
-        "EagerPyFunc",
-        "PyFunc",
-        "PyFuncStateless",
-        "ReadFile",
-        "WriteFile",
-        "MatchingFiles",
-        "PrintV2",
-        "Save",
-        "SaveSlices",
-        "TextFileReaderV2",
-        "FixedLengthRecordReaderV2",
-        "TFRecordReaderV2",
-        "WholeFileReaderV2",
-        "LMDBReader",
-        "TextLineDataset",
-        "TFRecordDataset",
-        "FixedLengthRecordDatasetV2",
-        "InitializeTableFromTextFileV2",
-        "RpcCall",
-        "DataServiceDatasetV4",
-        "DebugIdentityV2",
-        "DebugIdentityV3",
-        "WriteSummary",
-        "CreateSummaryFileWriter",
-        "XlaLaunchV2",
-        "LoadLibrary",
-    }
+# what networks for images are made of, by kind; none of these runs Python or reads or writes a file or a socket
+INFERENCE: Final = {
+    "calls": "PartitionedCall StatefulPartitionedCall If StatelessIf While StatelessWhile Case StatelessCase Switch"
+    " RefSwitch Merge Enter Exit NextIteration LoopCond ControlTrigger NoOp Assert",
+    "values": "Const Placeholder PlaceholderWithDefault PlaceholderV2 Identity IdentityN Snapshot EnsureShape"
+    " StopGradient PreventGradient CheckNumerics Cast Bitcast Fill ZerosLike OnesLike Empty Range LinSpace OneHot"
+    " DeepCopy",
+    "variables": "VarHandleOp VariableV2 Variable VarIsInitializedOp IsVariableInitialized ReadVariableOp Assign"
+    " AssignVariableOp AssignAdd AssignAddVariableOp AssignSub AssignSubVariableOp VariableShape ResourceGather"
+    " ResourceGatherNd DisableCopyOnRead",
+    "arithmetic": "Add AddV2 AddN Sub Mul MulNoNan Div DivNoNan RealDiv FloorDiv TruncateDiv Mod FloorMod Neg Abs Sign"
+    " Square SquaredDifference Sqrt Rsqrt Pow Exp Expm1 Log Log1p Inv Reciprocal Maximum Minimum Floor Ceil Round Rint"
+    " ClipByValue Sin Cos Tan Sinh Cosh Asin Acos Atan Atan2 Asinh Acosh Atanh Erf Erfc Erfinv Lgamma Digamma Xlogy"
+    " Xlog1py Xdivy Cumsum Cumprod L2Loss",
+    "comparison": "Equal NotEqual ApproximateEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr LogicalNot"
+    " Select SelectV2 Where IsFinite IsInf IsNan BitwiseAnd BitwiseOr BitwiseXor Invert",
+    "reduction": "Sum Mean Prod Max Min All Any ArgMax ArgMin EuclideanNorm TopK TopKV2 SegmentSum SegmentMean"
+    " UnsortedSegmentSum UnsortedSegmentMax UnsortedSegmentMin Bincount DenseBincount InTopKV2",
+    "matrices": "MatMul BatchMatMul BatchMatMulV2 BatchMatMulV3 Einsum Cross Diag DiagPart MatrixDiag MatrixDiagV3"
+    " MatrixDiagPart MatrixDiagPartV3 MatrixSetDiagV3 MatrixBandPart",
+    "convolution": "Conv Conv2D Conv3D Conv2DBackpropInput Conv2DBackpropInputV2 Conv2DBackpropFilter"
+    " Conv3DBackpropInputV2 DepthwiseConv2dNative DepthwiseConv2dNativeBackpropInput Dilation2D ExtractImagePatches"
+    " BiasAdd BiasAddV1 SpaceToBatch SpaceToBatchND BatchToSpace BatchToSpaceND SpaceToDepth DepthToSpace",
+    "pooling": "AvgPool AvgPool3D MaxPool MaxPoolV2 MaxPool3D MaxPoolWithArgmax FractionalAvgPool FractionalMaxPool",
+    "normalization": "FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 BatchNormWithGlobalNormalization LRN",
+    "activation": "Relu Relu6 LeakyRelu Elu Selu Sigmoid Tanh Softmax LogSoftmax Softplus Softsign",
+    "their gradients": "ReluGrad Relu6Grad LeakyReluGrad EluGrad SeluGrad SigmoidGrad TanhGrad SoftplusGrad"
+    " SoftsignGrad SqrtGrad RsqrtGrad ReciprocalGrad InvGrad BiasAddGrad"
+    " BroadcastGradientArgs",  # of custom ones, never run here
+    "shape": "Shape ShapeN Size Rank Reshape ExpandDims Squeeze Concat ConcatV2 ConcatOffset Pack Unpack Split SplitV"
+    " Slice StridedSlice Gather GatherV2 GatherNd ScatterNd TensorScatterUpdate TensorScatterAdd Pad PadV2 MirrorPad"
+    " Transpose ConjugateTranspose InvertPermutation Tile BroadcastTo BroadcastArgs Reverse ReverseV2 Roll"
+    " DynamicStitch ParallelDynamicStitch DynamicPartition LowerBound UpperBound",
+    "lists": "TensorListReserve TensorListFromTensor TensorListStack TensorListGetItem TensorListSetItem"
+    " TensorListLength TensorListElementShape TensorListPushBack TensorListPopBack TensorListResize EmptyTensorList"
+    " TensorArrayV3 TensorArrayReadV3 TensorArrayWriteV3 TensorArrayGatherV3 TensorArrayScatterV3 TensorArraySizeV3"
+    " TensorArrayCloseV3",
+    "images": "ResizeBilinear ResizeNearestNeighbor ResizeBicubic ResizeArea ScaleAndTranslate CropAndResize"
+    " ImageProjectiveTransformV2 ImageProjectiveTransformV3 AdjustContrastv2 AdjustHue AdjustSaturation RGBToHSV"
+    " HSVToRGB NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5",
+    "fake quantization": "FakeQuantWithMinMaxArgs FakeQuantWithMinMaxVars FakeQuantWithMinMaxVarsPerChannel"
+    " QuantizeAndDequantize QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4 QuantizeV2"
+    " Dequantize",
+    "random": "RandomUniform RandomUniformInt RandomStandardNormal TruncatedNormal RandomShuffle Multinomial"
+    " StatelessRandomUniform StatelessRandomUniformV2 StatelessRandomUniformInt StatelessRandomUniformIntV2"
+    " StatelessRandomUniformFullInt StatelessRandomUniformFullIntV2 StatelessRandomNormal StatelessRandomNormalV2"
+    " StatelessTruncatedNormal StatelessTruncatedNormalV2 StatelessMultinomial StatelessRandomGetAlg"
+    " StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg StatelessRandomGammaV2 StatelessRandomBinomial"
+    " StatelessShuffle RngReadAndSkip",
+}
+INFERENCE_OPERATIONS: Final = frozenset(name for names in INFERENCE.values() for name in names.split())
+# of the two functions with which every SavedModel saves and restores its own weights
+SAVING_FUNCTIONS: Final = ("__inference__traced_save", "__inference__traced_restore")
+ALL_OPERATIONS: Final = INFERENCE_OPERATIONS | frozenset(
+    {"MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename", "StaticRegexFullMatch", "StringJoin"}
 )
-SAVING_FUNCTION = "__inference__traced_save"
-SAVING_OPERATIONS = frozenset({"MergeV2Checkpoints", "SaveV2"})
+SHOWN, LONGEST = 8, 60  # of names that a file may have made up
 
 
 def load_saved_model(folder: Path, sha256: str) -> "SourceModel":
@@ -90,8 +114,9 @@ def load_saved_model(folder: Path, sha256: str) -> "SourceModel":
 
 
 def refuse_unsafe_operations(folder: Path) -> None:
-    """Read `saved_model.pb` and refuse operations that run Python or touch files, before TensorFlow runs any of it.
+    """Read `saved_model.pb` and refuse what is no operation of inference, before TensorFlow runs any of it.
 
+    TensorFlow has dozens that run Python or touch files, and more with each version: what is allowed is named instead.
     What Keras 2 wrote beside it (`keras_metadata.pb`, where Lambda layers keep their code) is never read.
 
     Raises:
@@ -105,21 +130,34 @@ def refuse_unsafe_operations(folder: Path) -> None:
     except Exception as error:  # protobuf's DecodeError, whose module moved between versions
         message = f"{folder} is not a SavedModel: {error}"
         raise ModelError(message) from error
-    found = sorted(set(_operations(description)) & (UNSAFE_OPERATIONS | SAVING_OPERATIONS))
+    found = sorted(set(_refused(description)))
     if found:
-        message = f"the SavedModel holds {', '.join(found)}, which runs code or reads other files; it is not loaded"
+        names = ", ".join(ascii(name[:LONGEST]) for name in found[:SHOWN])
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        message = f"the SavedModel holds {names}{more}, not among the operations that inference needs; it is not loaded"
         raise ModelError(message)
 
 
-def _operations(description: Any) -> Iterator[str]:  # noqa: ANN401 - protobuf messages
-    """Names of all operations, without those that every SavedModel holds to save its own weights."""
+def _refused(description: Any) -> Iterator[str]:  # noqa: ANN401 - protobuf messages
+    """Names of the operations that are not allowed where they stand."""
+    ours = len(description.meta_graphs) == 1 and description.meta_graphs[0].HasField("object_graph_def")
     for graph in description.meta_graphs:
-        for node in graph.graph_def.node:
-            yield node.op
-        functions = graph.graph_def.library.function
-        for function in functions:
-            saving = function.signature.name.startswith(SAVING_FUNCTION)
-            for node in function.node_def:
-                yield "PartitionedCall" if saving and node.op in SAVING_OPERATIONS else node.op
-                if any(value.func.name.startswith(SAVING_FUNCTION) for value in node.attr.values()):
-                    yield "SaveV2"  # a function that calls the saving one does write files
+        saving = _saving_functions(graph) if ours else set()  # of others, TensorFlow runs the graph itself, as TF 1 did
+        yield from (node.op for node in graph.graph_def.node if node.op not in INFERENCE_OPERATIONS)
+        for function in graph.graph_def.library.function:
+            allowed = ALL_OPERATIONS if function.signature.name in saving else INFERENCE_OPERATIONS
+            yield from (node.op for node in function.node_def if node.op not in allowed)
+
+
+def _saving_functions(graph: Any) -> set[str]:  # noqa: ANN401
+    """Those that save and restore, by their names; without any that inference could come to."""
+    functions = graph.graph_def.library.function
+    called = {name for function in functions for node in function.node_def for name in _called(node)}
+    named = {function.signature.name for function in functions if function.signature.name.startswith(SAVING_FUNCTIONS)}
+    return named - called - set(graph.object_graph_def.concrete_functions)
+
+
+def _called(node: Any) -> Iterator[str]:  # noqa: ANN401
+    for value in node.attr.values():
+        yield value.func.name
+        yield from (function.name for function in value.list.func)

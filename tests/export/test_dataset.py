@@ -2,6 +2,7 @@
 
 import errno
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -120,15 +121,17 @@ def test_a_list_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
 
 def locked(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """As another program's lock, or a share that dropped, has it."""
-    opened = Path.open
 
-    def refuse(path: Path, *given: Any, **named: Any) -> Any:
-        if path.name == name:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return opened(path, *given, **named)
+    def refusing(method: Callable[..., Any]) -> Callable[..., Any]:
+        def refuse(path: Path, *given: Any, **named: Any) -> Any:
+            if path.name == name:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return method(path, *given, **named)
 
-    monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path, "rb").read())
+        return refuse
+
+    for method in ("open", "read_bytes"):
+        monkeypatch.setattr(Path, method, refusing(getattr(Path, method)))
 
 
 def test_an_image_that_cannot_be_read_is_told_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
