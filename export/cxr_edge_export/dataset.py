@@ -12,17 +12,14 @@ import numpy as np
 from cxr_edge import labelled
 from cxr_edge.contract import Member, Rendering
 from cxr_edge.decode import decode
-from cxr_edge.decode.sniff import sniff
-from cxr_edge.errors import CxrEdgeError, InputError, ModelError, UsageError
+from cxr_edge.errors import CxrEdgeError, ModelError, UsageError
 from cxr_edge.preprocess import preprocess
-from cxr_edge_export.patients import RASTERS, patient_of_file
+from cxr_edge_export.image_files import images_in, images_listed, reason_of
+from cxr_edge_export.patients import patient_of_file
 from cxr_edge_export.recipe import ClassRule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SUFFIXES = RASTERS | {".dcm"}
-HEAD_BYTES = 4096  # which tell the format of a file with another name: a PACS exports DICOM without a suffix
 
 Progress = Callable[[str, int, int], None]
 
@@ -81,7 +78,7 @@ def read_images(
         ModelError: an image cannot be read; the message holds its place among the images, from 1, not its name.
     """
     rules = tuple(classes) or tuple(ClassRule(label=label) for label in labels)
-    paths = _listed(source, root) if source.is_file() else _in(source, rules)
+    paths = images_listed(source, root) if source.is_file() else images_in(source, rules)
     found = [(path, rule_of(path, rules)) for path in paths]
     if source.is_file():
         strange = next((path for path, rule in found if rule is None), None)
@@ -220,7 +217,7 @@ def decoded(image: LabelledImage, place: int, rendering: Rendering) -> "NDArray[
     try:
         return decode(image.path.read_bytes(), rendering).pixels
     except (CxrEdgeError, OSError) as error:
-        reason = _reason(error) if isinstance(error, OSError) else error
+        reason = reason_of(error) if isinstance(error, OSError) else error
         message = f"image {place + 1} of a labelled set (SHA-256 {image.sha256[:16]}) cannot be used: {reason}"
         raise ModelError(message) from error
 
@@ -232,74 +229,6 @@ def _tensors(
     return {member.input.name: preprocess(pixels, member) for member in members}
 
 
-def _in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
-    """The images in the class folders, sorted: by their suffix, others by their content; nothing hidden."""
-    if not folder.is_dir():
-        message = f"{folder} is neither a folder nor a list file"
-        raise UsageError(message)
-    wanted = {rule.folder or rule.label for rule in rules}
-    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not found or not set(found) <= wanted:
-        message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
-        raise UsageError(message)
-    paths = [path for name in found for path in sorted((folder / name).rglob("*")) if not path.is_dir()]
-    shown = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
-    return [path for path in shown if _is_image(path, path.relative_to(folder))]
-
-
-def _is_image(path: Path, below: Path) -> bool:
-    """Whether a file of a class folder is one; refuses what could be named in no list, and links to nothing."""
-    where = f"in the folder {below.parts[0]!r}"
-    if not path.is_file():
-        message = f"{where} a link leads nowhere, or to no file"
-        raise UsageError(message)
-    try:
-        if path.suffix.lower() not in SUFFIXES and not _has_known_format(path):
-            return False
-    except OSError as error:
-        message = f"{where} a file cannot be read: {_reason(error)}"
-        raise ModelError(message) from None
-    text = str(below)
-    if text != text.strip() or len(text.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in text):
-        message = f"{where} a file's name holds a line break, ends in a space or is no UTF-8; no list could name it"
-        raise UsageError(message)
-    return True
-
-
-def _has_known_format(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
-    try:
-        sniff(head)
-    except InputError:
-        return False
-    return True
-
-
-def _listed(listing: Path, root: Path | None) -> list[Path]:
-    try:
-        lines = [line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"the list {listing} cannot be read: {error}"
-        raise UsageError(message) from None
-    entries = [Path(line) for line in lines if line and not line.startswith("#")]
-    bases = [listing.resolve().parent]
-    if root is not None:
-        resolved = root.resolve()
-        bases += [resolved, *resolved.parents]
-    first = next((entry for entry in entries if not entry.is_absolute()), None)  # of others any base will do
-    base = next((base for base in bases if first is None or (base / first).is_file()), None)
-    if not entries or base is None:
-        message = f"the first entry of {listing} is not there, seen from its folder or from any folder above {root}"
-        raise UsageError(message)
-    paths = [base / entry for entry in entries]
-    missing = sum(not path.is_file() for path in paths)
-    if missing:
-        message = f"{missing} of the {len(paths)} files in {listing} are not there"
-        raise UsageError(message)
-    return paths
-
-
 def _labelled(
     found: Iterable[tuple[Path, ClassRule | None]], labels: Sequence[str], source: Path
 ) -> Iterator[LabelledImage]:
@@ -309,12 +238,7 @@ def _labelled(
         try:
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            message = f"image {place} of {source}, in the folder {folder!r}, cannot be read: {_reason(error)}"
+            message = f"image {place} of {source}, in the folder {folder!r}, cannot be read: {reason_of(error)}"
             raise ModelError(message) from None
         patient = patient_of_file(path, next(parent for parent in path.parents if parent.name == folder), sha256)
         yield LabelledImage(path=path, label=labels.index(rule.label), patient=patient, sha256=sha256)
-
-
-def _reason(error: OSError) -> str:
-    """Why a file cannot be read, without its name, which may be a patient's."""
-    return error.strerror or type(error).__name__

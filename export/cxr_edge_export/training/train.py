@@ -80,13 +80,14 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         raise UsageError(message)
     keras_module(request.backend)
     folder = request.weights_folder or request.recipe.resolve().parent
+    weights = describe_weights(recipe.network.weights, folder)  # of a file that is there
     build_each_side(recipe, folder)
     seed = plan.seed if request.seed is None else request.seed
     make_repeatable(seed)
     split = select(file.recipe, request.data, request.validation, request.test)
     _note_selection(split, told)
     run = RunFolder(request.output)
-    beginning = _beginning(file, split, seed, describe_weights(recipe.network.weights, folder))
+    beginning = _beginning(file, split, seed, weights)
     with run.held():
         checkpoint = run.begin(beginning, file.text, resume=request.resume)
         training = Training(recipe, folder, split, seed, run, told)

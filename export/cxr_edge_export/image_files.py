@@ -1,0 +1,103 @@
+"""Which files of a folder or of a list are images: told by suffix or content, before any is decoded."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cxr_edge.decode.sniff import sniff
+from cxr_edge.errors import InputError, ModelError, UsageError
+from cxr_edge_export.patients import RASTERS
+from cxr_edge_export.recipe import ClassRule
+
+SUFFIXES = RASTERS | {".dcm"}
+HEAD_BYTES = 4096  # which tell the format of a file with another name: a PACS exports DICOM without a suffix
+
+
+def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
+    """The images in the class folders, sorted: by their suffix, others by their content; nothing hidden.
+
+    Args:
+        folder: of the class folders.
+        rules: which name these.
+
+    Raises:
+        UsageError: it is no folder, has others than class folders, or a file that no list could name.
+        ModelError: a file cannot be read.
+    """
+    if not folder.is_dir():
+        message = f"{folder} is neither a folder nor a list file"
+        raise UsageError(message)
+    wanted = {rule.folder or rule.label for rule in rules}
+    found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not found or not set(found) <= wanted:
+        message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
+        raise UsageError(message)
+    paths = [path for name in found for path in sorted((folder / name).rglob("*")) if not path.is_dir()]
+    shown = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    return [path for path in shown if _is_image(path, path.relative_to(folder))]
+
+
+def _is_image(path: Path, below: Path) -> bool:
+    """Whether a file of a class folder is one; refuses what could be named in no list, and links to nothing."""
+    where = f"in the folder {below.parts[0]!r}"
+    if not path.is_file():
+        message = f"{where} a link leads nowhere, or to no file"
+        raise UsageError(message)
+    try:
+        if path.suffix.lower() not in SUFFIXES and not _has_known_format(path):
+            return False
+    except OSError as error:
+        message = f"{where} a file cannot be read: {reason_of(error)}"
+        raise ModelError(message) from None
+    text = str(below)
+    if text != text.strip() or len(text.splitlines()) != 1 or any("\ud800" <= letter <= "\udfff" for letter in text):
+        message = f"{where} a file's name holds a line break, ends in a space or is no UTF-8; no list could name it"
+        raise UsageError(message)
+    return True
+
+
+def _has_known_format(path: Path) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(HEAD_BYTES)
+    try:
+        sniff(head)
+    except InputError:
+        return False
+    return True
+
+
+def images_listed(listing: Path, root: Path | None) -> list[Path]:
+    """The files that a list names, one a line.
+
+    Args:
+        listing: text; a line that begins with # is none.
+        root: entries may be relative to it, to any folder above it, or to the list's own.
+
+    Raises:
+        UsageError: it cannot be read, or names what is not there.
+    """
+    try:
+        lines = [line.strip() for line in listing.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the list {listing} cannot be read: {error}"
+        raise UsageError(message) from None
+    entries = [Path(line) for line in lines if line and not line.startswith("#")]
+    bases = [listing.resolve().parent]
+    if root is not None:
+        resolved = root.resolve()
+        bases += [resolved, *resolved.parents]
+    first = next((entry for entry in entries if not entry.is_absolute()), None)  # of others any base will do
+    base = next((base for base in bases if first is None or (base / first).is_file()), None)
+    if not entries or base is None:
+        message = f"the first entry of {listing} is not there, seen from its folder or from any folder above {root}"
+        raise UsageError(message)
+    paths = [base / entry for entry in entries]
+    missing = sum(not path.is_file() for path in paths)
+    if missing:
+        message = f"{missing} of the {len(paths)} files in {listing} are not there"
+        raise UsageError(message)
+    return paths
+
+
+def reason_of(error: OSError) -> str:
+    """Why a file cannot be read, without its name, which may be a patient's."""
+    return error.strerror or type(error).__name__
