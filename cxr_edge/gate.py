@@ -70,7 +70,7 @@ def check_gate(radiograph: Radiograph, intended_use: IntendedUse, mode: GateMode
     if mode == "off":
         return Gate("unknown", (Note("gate_off", "the gate is switched off; nothing was checked"),))
     if radiograph.tags is None:
-        note = Note("no_tags", "the file carries no DICOM tags; nothing but the image itself was checked")
+        note = Note("no_tags", "the file carries no DICOM tags; modality, view, body part and age were not checked")
         return Gate("unknown", (note,))
     findings = list(_findings(radiograph.tags, intended_use))
     statuses = {status for status, _ in findings}

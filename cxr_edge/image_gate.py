@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+UNCHECKED = Note("no_image_check", "this model has no check of the image itself: whatever it shows is classified")
 FURTHEST_AFFIRMED = 2.0  # times the limit; the real adult radiographs at hand lie at 0.6 to 1.2, a blank film at 3
 
 
@@ -54,6 +55,7 @@ class ImageGate:
         self._mode = mode
         self._features: OutOfDistribution | None = policy.out_of_distribution if mode != "off" else None
         self._layout = _Limits.of(policy.layout) if policy.layout is not None and mode != "off" else None
+        self._checks_nothing = mode != "off" and self._features is None and self._layout is None
 
     @property
     def needs_features(self) -> bool:
@@ -63,7 +65,7 @@ class ImageGate:
     def judge(
         self, by_tags: Gate, tags: Tags | None, gray: "NDArray[np.generic]", features: "NDArray[np.float32] | None"
     ) -> Gate:
-        """Add what the image says to what its tags say.
+        """Add what the image says to what its tags say; unasked, `ok` becomes `unknown`.
 
         Args:
             by_tags: the gate's answer to the tags.
@@ -75,6 +77,8 @@ class ImageGate:
         Raises:
             ModelError: the features are no finite numbers.
         """
+        if self._checks_nothing:
+            return Gate("unknown" if by_tags.status == "ok" else by_tags.status, (*by_tags.reasons, UNCHECKED))
         distance, notes = None, []
         if self._features is not None and features is not None:
             distance = feature_distance(features, self._features)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cxr_edge.contract import Comparison, Contract, GatePolicy, Member
+from cxr_edge.contract import Comparison, Contract, GatePolicy, GivenLabels, Member
 from cxr_edge.types import Interval
 
 Section = tuple[str, list[tuple[str, str]]]
@@ -119,6 +119,8 @@ _ROLES = {
 
 def _image_gate(gate: GatePolicy) -> Iterator[Section]:
     limit, layout = gate.out_of_distribution, gate.layout
+    if limit is None and layout is None:
+        yield "image gate", [("of the image itself", "none: anything of the right size is classified")]
     if limit is None:
         return
     fit = (
@@ -148,6 +150,14 @@ def _parity(contract: Contract) -> Iterator[Section]:
     yield "parity", [("reference", parity.reference), ("measured on", parity.measured_on)]
     for name, comparison in (("validation", parity.validation), ("agreement", parity.agreement)):
         yield f"parity: {name}", list(_comparison(comparison))
+    for given in parity.validation.labels:
+        yield f"labels at {given.operating_point}: validation", list(_given(given, contract.labels))
+
+
+def _given(given: GivenLabels, labels: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    yield "accuracy over all labels", _figure(given.accuracy)
+    for label, row in zip(labels, given.confusion, strict=True):
+        yield f"truly {label}", "given " + ", ".join(f"{n} {name}" for n, name in zip(row, labels, strict=True))
 
 
 def _comparison(comparison: Comparison) -> Iterator[tuple[str, str]]:
@@ -163,6 +173,8 @@ def _comparison(comparison: Comparison) -> Iterator[tuple[str, str]]:
             f"flips at {flips.operating_point}",
             f"{flips.positive_to_negative} positive to negative, {flips.negative_to_positive} negative to positive",
         )
+    for given in comparison.labels:
+        yield f"same decision, another label at {given.operating_point}", f"{given.changed}"
     if comparison.auc_reference and comparison.auc_exported:
         yield "AUC, Keras", _figure(comparison.auc_reference)
         yield "AUC, this file", _figure(comparison.auc_exported)

@@ -5,7 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("untimed", deadline=None)  # machines are noisy
+settings.load_profile("untimed")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

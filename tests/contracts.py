@@ -13,6 +13,7 @@ from cxr_edge.contract import (
     Contract,
     Flips,
     GatePolicy,
+    GivenLabels,
     Golden,
     GoldenCase,
     Identity,
@@ -165,7 +166,25 @@ def make_contract(**changes: Any) -> Contract:
             ),
         ),
     )
-    return replace(contract, **changes)
+    contract = replace(contract, **changes)
+    return contract if len(contract.labels) == 2 or "parity" in changes else with_label_figures(contract)
+
+
+def with_label_figures(contract: Contract) -> Contract:
+    """The contract of a network with more labels than two: what its certificate says of each, per operating point."""
+    count, images = len(contract.labels), COMPARISON.images
+    row = (images, *[0] * (count - 1))
+    given = tuple(
+        GivenLabels(
+            operating_point=point.name,
+            changed=3,
+            accuracy=Interval(1.0, 0.99, 1.0),
+            confusion=(row, *[(0,) * count] * (count - 1)),
+        )
+        for point in contract.operating_points
+    )
+    part = replace(COMPARISON, labels=given)
+    return replace(contract, parity=replace(contract.parity, validation=part, agreement=part))
 
 
 def make_prediction(**changes: Any) -> Prediction:

@@ -10,7 +10,7 @@ from contracts import COMPARISON, MEMBER, POINT, make_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxr_edge.contract import METADATA_KEY, Contract, from_json, from_metadata, json_schema, to_json
+from cxr_edge.contract import METADATA_KEY, Contract, Golden, from_json, from_metadata, json_schema, to_json
 from cxr_edge.errors import ContractError
 from cxr_edge.types import Interval
 
@@ -82,7 +82,9 @@ def test_refuses_a_missing_field_anywhere(path: tuple[str | int, ...]) -> None:
         "trim",
         "contrast",
         "margin",
+        "labels",
         "positive_to_negative_share",
+        "changed_label_share",
         "auc_drop",
         "accuracy_ratio",
         "agreement_images",
@@ -94,6 +96,38 @@ def test_refuses_a_missing_field_anywhere(path: tuple[str | int, ...]) -> None:
     del parent[key]
     with pytest.raises(ContractError):
         from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": ()}, r"figures of given labels at \[\]; need \['standard', 'screening'\] for 3 labels"),
+        ({"confusion": ((2000, 0), (0, 0), (0, 0))}, "confusion matrix at standard is not of 2000 images and 3 labels"),
+        ({"confusion": ((2000, 0, 0),)}, "confusion matrix at standard"),
+        ({"confusion": ((1999, 0, 0), (0, 0, 0), (0, 0, 0))}, "confusion matrix at standard"),
+        ({"confusion": ((1999, 1, 0), (0, 0, 0), (0, 0, 0))}, "is not that of its confusion matrix"),
+        ({"changed": 41}, "41 of 2000 images .2.05%. were given another label at operating point standard"),
+    ],
+)
+def test_of_several_labels_each_has_figures(change: dict[str, Any], message: str) -> None:
+    contract = make_contract(labels=("N", "B", "V"), positive_labels=("B", "V"), golden=_golden_of_three())
+    assert from_json(to_json(contract)) == contract
+    first, *others = contract.parity.agreement.labels
+    labels = () if "labels" in change else (replace(first, **change), *others)
+    part = replace(contract.parity.agreement, labels=labels)
+    with pytest.raises(ContractError, match=message):
+        from_json(to_json(replace(contract, parity=replace(contract.parity, agreement=part))))
+
+
+def test_two_labels_need_no_such_figures() -> None:
+    contract, three = make_contract(), make_contract(labels=("N", "B", "V"), positive_labels=("B", "V"))
+    with pytest.raises(ContractError, match=r"need \[\] for 2 labels"):
+        from_json(to_json(replace(contract, parity=three.parity)))
+
+
+def _golden_of_three() -> Golden:
+    (case,) = make_contract().golden.cases
+    return Golden(tolerance=0.02, cases=(replace(case, reference=(0.4, 0.5, 0.1), exported=(0.4, 0.5, 0.1)),))
 
 
 def _set(*path: str | int, value: object) -> Callable[[Raw], None]:

@@ -63,7 +63,7 @@ def windowed(draw: st.DrawFn) -> tuple[Samples, GrayscaleTransform, Rescale, Win
     return samples, transform, rescale, window
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(windowed())
 def test_window_is_the_standards_within_rounding(
     case: tuple[Samples, GrayscaleTransform, Rescale, Window],
@@ -263,7 +263,7 @@ def test_pixel_aspect_ratio_is_noted() -> None:
     assert not codes(rendered(PixelAspectRatio=[1, 1]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32 - 1),
     bits_stored=st.integers(8, 16),

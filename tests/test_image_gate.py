@@ -208,3 +208,18 @@ def test_real_chest_radiographs_are_classified_and_the_false_monochrome1_is_seen
         if result.gate and "gate_polarity" in codes(result.gate)
     ]
     assert inverted == ["RSNA_CR_jpegbaseline_FAKE_mono1_8bit.dcm"]
+
+
+@pytest.mark.parametrize(("by_tags", "status"), [(Gate("ok"), "unknown"), (Gate("warn"), "warn"), (NO_TAGS, "unknown")])
+def test_a_model_without_this_check_never_says_ok(by_tags: Gate, status: str) -> None:
+    unchecked = gate(out_of_distribution=None, layout=None)
+    judged = unchecked.judge(by_tags, CHEST, UPRIGHT, None)
+    assert judged.status == status
+    assert judged.reasons[-1].code == "no_image_check"
+    assert judged.reasons[:-1] == by_tags.reasons
+    off = gate("off", out_of_distribution=None, layout=None).judge(by_tags, CHEST, UPRIGHT, None)
+    assert off == by_tags
+
+
+def test_one_of_its_parts_is_a_check() -> None:
+    assert gate(out_of_distribution=None).judge(Gate("ok"), CHEST, UPRIGHT, None) == Gate("ok")

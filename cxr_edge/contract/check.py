@@ -8,11 +8,12 @@ from itertools import pairwise
 
 from cxr_edge.contract.image_gate import LAYOUT_SIDE
 from cxr_edge.contract.limits import broken_limits
-from cxr_edge.contract.schema import Contract, Contrast, IntendedUse, Member
+from cxr_edge.contract.schema import Comparison, Contract, Contrast, IntendedUse, Member
 from cxr_edge.errors import ContractError
 
 DISCLAIMER = "not a medical device"
 MAX_GOLDEN_TOLERANCE = 0.1
+TWO_SIDES = 2  # positive and negative
 TEMPLATE_BYTES = 4 * LAYOUT_SIDE**2
 
 
@@ -99,6 +100,7 @@ def _certificate_faults(contract: Contract) -> Iterator[str]:
     for part in (parity.validation, parity.agreement):
         if [flips.operating_point for flips in part.flips] != names:
             yield f"parity counts flips at {[f.operating_point for f in part.flips]}; the operating points are {names}"
+        yield from _label_faults(contract, part)
     if not contract.golden.cases or contract.golden.tolerance > MAX_GOLDEN_TOLERANCE:
         yield f"golden cases need at least one case and a tolerance of at most {MAX_GOLDEN_TOLERANCE}"
     is_float = quantization.scheme == "none"
@@ -106,6 +108,22 @@ def _certificate_faults(contract: Contract) -> Iterator[str]:
         yield f"quantization scheme {quantization.scheme} does not go with ranges {quantization.ranges}"
     if (quantization.percentile is not None) != (quantization.ranges == "percentile"):
         yield f"quantization ranges {quantization.ranges} do not go with percentile {quantization.percentile}"
+
+
+def _label_faults(contract: Contract, part: Comparison) -> Iterator[str]:
+    """Of two labels positive or negative says all; of more, each operating point needs its own figures."""
+    count = len(contract.labels)
+    needed = [point.name for point in contract.operating_points] if count > TWO_SIDES else []
+    if (found := [given.operating_point for given in part.labels]) != needed:
+        yield f"parity has figures of given labels at {found}; need {needed} for {count} labels"
+    for given in part.labels:
+        sizes = {len(given.confusion), *(len(row) for row in given.confusion)}
+        if sizes != {count} or sum(map(sum, given.confusion)) != part.images:
+            yield f"the confusion matrix at {given.operating_point} is not of {part.images} images and {count} labels"
+            continue
+        right, accuracy = sum(given.confusion[i][i] for i in range(count)), given.accuracy
+        if not 0 <= accuracy.low <= accuracy.estimate == right / part.images <= accuracy.high <= 1:
+            yield f"accuracy {accuracy.estimate} at {given.operating_point} is not that of its confusion matrix"
 
 
 def _operating_point_faults(contract: Contract) -> Iterator[str]:

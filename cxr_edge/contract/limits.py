@@ -10,13 +10,17 @@ def broken_limits(validation: Comparison, agreement: Comparison, limits: Limits)
 
     Args:
         validation: measured on the labelled images; AUC and accuracy count.
-        agreement: measured on the larger set; its size and its flips count.
+        agreement: measured on the larger set; its size, its flips and its labels count.
         limits: of the recipe.
     """
-    return [*_label_faults(validation, limits), *_flip_faults(agreement, limits)]
+    return [
+        *_truth_faults(validation, limits),
+        *_flip_faults(agreement, limits),
+        *_changed_label_faults(agreement, limits),
+    ]
 
 
-def _label_faults(validation: Comparison, limits: Limits) -> Iterator[str]:
+def _truth_faults(validation: Comparison, limits: Limits) -> Iterator[str]:
     if validation.auc_reference is not None and validation.auc_exported is not None:
         drop = validation.auc_reference.estimate - validation.auc_exported.estimate
         if not drop <= limits.auc_drop:
@@ -36,4 +40,14 @@ def _flip_faults(agreement: Comparison, limits: Limits) -> Iterator[str]:
             yield (
                 f"{flips.positive_to_negative} of {agreement.images} images ({share:.2%}) became negative at operating "
                 f"point {flips.operating_point}; at most {limits.positive_to_negative_share:.2%} is allowed"
+            )
+
+
+def _changed_label_faults(agreement: Comparison, limits: Limits) -> Iterator[str]:
+    for given in agreement.labels:
+        share = given.changed / max(agreement.images, 1)
+        if not share <= limits.changed_label_share:
+            yield (
+                f"{given.changed} of {agreement.images} images ({share:.2%}) were given another label at operating "
+                f"point {given.operating_point}; at most {limits.changed_label_share:.2%} is allowed"
             )

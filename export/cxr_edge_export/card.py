@@ -16,7 +16,7 @@ from cxr_edge.types import Interval
 from cxr_edge_export.original import joint_sha256
 from cxr_edge_export.reading import refuse_another_reading_than
 from cxr_edge_export.recipe import Recipe, TrainingPlan, read_recipe
-from cxr_edge_export.shifts import Shifts, read_shifts
+from cxr_edge_export.shifts import Shifts, more_columns, read_shifts
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE, RUN, Beginning
@@ -250,11 +250,13 @@ def _shifted(shifts: Shifts | None) -> Iterator[str]:
         f"{shifts.operating_point} (threshold {shifts.threshold:.4f}), with 95 % intervals. "
         f"Worst: {shifts.worst.images}."
     )
-    yield from ["", "| images | positive + negative | AUC | sensitivity | specificity | decided as unchanged |"]
-    yield "|---|---|---|---|---|---|"
+    heads = ["images", "positive + negative", "AUC", "sensitivity", "specificity", "decided as unchanged"]
+    heads += more_columns(shifts)
+    yield from ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in shifts.rows:
         parts = [f"{row.positives} + {row.negatives}", *map(_known, (row.auc, row.sensitivity, row.specificity))]
-        yield f"| {_cell(row.images)} | {' | '.join(parts)} | {row.same_decision:.3f} |"
+        more = [] if row.same_label is None else [_known(row.accuracy), f"{row.same_label:.3f}"]
+        yield f"| {' | '.join([_cell(row.images), *parts, f'{row.same_decision:.3f}', *more])} |"
 
 
 def _known(figure: Interval | None) -> str:
@@ -279,6 +281,9 @@ def _comparison(name: str, part: Comparison) -> Iterator[tuple[str, str]]:
     if part.auc_reference and part.auc_exported:
         yield f"{name}, AUC", f"Keras {_interval(part.auc_reference)}, this file {_interval(part.auc_exported)}"
     yield f"{name}, accuracy", f"Keras {part.accuracy_reference:.4f}, this file {part.accuracy_exported:.4f}"
+    for given in part.labels:
+        words = f"accuracy of this file {_interval(given.accuracy)}; same decision, another label: {given.changed}"
+        yield f"{name}, labels at {given.operating_point}", words
 
 
 def _interval(figure: Interval) -> str:

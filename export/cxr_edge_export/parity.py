@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cxr_edge.contract import Comparison, Flips, Limits, broken_limits
+from cxr_edge.contract import Comparison, Flips, GivenLabels, Limits, broken_limits
 from cxr_edge.errors import LimitBroken
-from cxr_edge.metrics import auc_interval
+from cxr_edge.metrics import auc_interval, confusion_matrix, wilson_interval
 from cxr_edge.types import OperatingPoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+TWO_SIDES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def compare(
         patients: int64 [N], `patient_groups`: intervals draw patients, not images; None: every image is another one's.
     """
     reference, exported = scored
+    labels = rules.labels(truth, scored) if reference.probabilities.shape[1] > TWO_SIDES else ()
     delta = np.abs(exported.positive - reference.positive)
     before, after = rules.decisions(reference), rules.decisions(exported)
     flips = tuple(
@@ -78,6 +82,7 @@ def compare(
         auc_exported=auc_interval(positive, exported.positive, patients),
         accuracy_reference=rules.accuracy(truth, reference),
         accuracy_exported=rules.accuracy(truth, exported),
+        labels=labels,
     )
 
 
@@ -102,6 +107,44 @@ class Rules:
     def accuracy(self, truth: "NDArray[np.int64]", scored: Scores) -> float:
         """Share of images whose most probable label is the true one."""
         return float((scored.probabilities.argmax(axis=1) == truth).mean())
+
+    def labels(self, truth: "NDArray[np.int64]", scored: tuple[Scores, Scores]) -> tuple[GivenLabels, ...]:
+        """Per operating point, the labels that Keras and this file give, against one another and the truth."""
+        return tuple(
+            self._given(point, truth, (scored[0], before), (scored[1], after))
+            for point, before, after in zip(self.points, *map(self.decisions, scored), strict=True)
+        )
+
+    def _given(
+        self,
+        point: OperatingPoint,
+        truth: "NDArray[np.int64]",
+        *sides: "tuple[Scores, NDArray[np.bool_]]",
+    ) -> GivenLabels:
+        (_, before), (scored, after) = sides
+        reference, exported = (labels_given(s.probabilities, self.positive_columns, d) for s, d in sides)
+        matrix = confusion_matrix(truth, exported, scored.probabilities.shape[1])
+        return GivenLabels(
+            operating_point=point.name,
+            changed=int(((before == after) & (reference != exported)).sum()),
+            accuracy=wilson_interval(int(matrix.trace()), truth.size),
+            confusion=tuple(tuple(row) for row in matrix.tolist()),
+        )
+
+
+def labels_given(
+    probabilities: "NDArray[Any]", positive_columns: Sequence[int], decisions: "NDArray[np.bool_]"
+) -> "NDArray[np.int64]":
+    """What the runtime gives, int64 [N]: the most probable label of the side that the decision is for.
+
+    Args:
+        probabilities: float [N, labels].
+        positive_columns: indices of the positive labels.
+        decisions: bool [N], whether positive.
+    """
+    positive = np.isin(np.arange(probabilities.shape[1]), positive_columns)
+    of_the_side = np.where(positive == decisions[:, np.newaxis], probabilities, -1.0)
+    return np.asarray(of_the_side.argmax(axis=1), np.int64)
 
 
 def check_limits(validation: Comparison, agreement: Comparison, limits: Limits) -> None:

@@ -16,6 +16,7 @@ from cxr_edge_export import dataset
 from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
+from cxr_edge_export.parity import TWO_SIDES, labels_given
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.shifted_choice import Choice, choose
@@ -40,6 +41,8 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True):
         auc: with 95 % bootstrap interval, by patient; None where one side is absent.
         sensitivity, specificity: at the operating point, with 95 % Wilson intervals.
         same_decision: share of images decided as the unchanged image is.
+        same_label: share of images given the label of the unchanged image; None for two labels, whose decision it is.
+        accuracy: share of images given their true label, with 95 % Wilson interval; None likewise.
     """
 
     images: str
@@ -49,6 +52,8 @@ class Shift(msgspec.Struct, frozen=True, kw_only=True):
     sensitivity: Interval | None
     specificity: Interval | None
     same_decision: float
+    same_label: float | None = None
+    accuracy: Interval | None = None
 
 
 class Shifts(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +126,7 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     truth = np.array([image.label for image in images])
     parts = _rows_of(found, [look(pixels) for pixels in gray], _positive(contract)[truth])
     everything, all_truth = np.concatenate(list(found.values())), np.tile(truth, len(found))
-    scores, positive = everything[:, _positive(contract)].sum(axis=1), _positive(contract)[all_truth]
+    answers = _Answers(everything, all_truth, _positive(contract), point.threshold)
     patients = dataset.patient_groups(images)
     return Shifts(
         model_sha256=sha256,
@@ -130,8 +135,8 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
         data=f"{len(images)} images of {request.images.stem}",
         data_sha256=dataset.set_sha256(images),
         rows=tuple(
-            _row(name, _Part(positive[part], scores[part], patients[origin]), scores[origin], point.threshold)
-            for name, part, origin in ((name, part, part % len(images)) for name, part in parts.items())
+            _row(name, answers.of(part), answers.of(part % len(images)), patients[part % len(images)])
+            for name, part in parts.items()
         ),
         choice=choose(everything, all_truth, _positive(contract), parts, contract.outputs.temperature),
     )
@@ -152,15 +157,25 @@ def _rows_of(
 
 def to_table(found: Shifts) -> str:
     """The figures as text."""
-    rows: list[tuple[str, ...]] = [("images", "n", "AUC", "sensitivity", "specificity", "decided as unchanged")]
+    rows = [("images", "n", "AUC", "sensitivity", "specificity", "decided as unchanged", *more_columns(found))]
     for row in found.rows:
-        figures = ("" if f is None else f"{f.estimate:.3f} [{f.low:.3f}, {f.high:.3f}]"
-                   for f in (row.auc, row.sensitivity, row.specificity))  # fmt: skip
-        rows.append((row.images, f"{row.positives} + {row.negatives}", *figures, f"{row.same_decision:.3f}"))
+        figures = (_figure(figure) for figure in (row.auc, row.sensitivity, row.specificity))
+        more = () if row.same_label is None else (_figure(row.accuracy), f"{row.same_label:.3f}")
+        rows.append((row.images, f"{row.positives} + {row.negatives}", *figures, f"{row.same_decision:.3f}", *more))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     head = f"operating point {found.operating_point}, threshold {found.threshold:.4f}; {found.data}\n"
     return head + "".join(f"{line}\n" for line in lines) + f"worst: {found.worst.images}\n" + _chosen(found.choice)
+
+
+def more_columns(found: Shifts) -> tuple[str, ...]:
+    """Headings of what is said of more labels than two."""
+    several = any(row.same_label is not None for row in found.rows)
+    return ("accuracy over all labels", "label as unchanged") if several else ()
+
+
+def _figure(figure: Interval | None) -> str:
+    return "" if figure is None else f"{figure.estimate:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 def _chosen(choice: Choice) -> str:
@@ -200,28 +215,47 @@ def _images(request: ShiftRequest, contract: "Contract") -> tuple[LabelledImage,
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Images of one row: truth, scores, and whose they are."""
+class _Answers:
+    """What the model says of images: probabilities [N, labels], truth [N]; `side` is which labels are positive."""
 
-    positive: "NDArray[np.bool_]"
-    scores: "NDArray[np.float64]"
-    patients: "NDArray[np.int64]"
+    probabilities: "NDArray[np.float64]"
+    truth: "NDArray[np.int64]"
+    side: "NDArray[np.bool_]"
+    threshold: float
+
+    def of(self, rows: "NDArray[np.int64]") -> "_Answers":
+        return _Answers(self.probabilities[rows], self.truth[rows], self.side, self.threshold)
+
+    @property
+    def scores(self) -> "NDArray[np.float64]":
+        return np.asarray(self.probabilities[:, self.side].sum(axis=1), np.float64)
+
+    @property
+    def decisions(self) -> "NDArray[np.bool_]":
+        return self.scores >= self.threshold
+
+    @property
+    def labels(self) -> "NDArray[np.int64]":
+        return labels_given(self.probabilities, np.flatnonzero(self.side).tolist(), self.decisions)
 
 
-def _row(name: str, part: _Part, plain: "NDArray[np.float64]", threshold: float) -> Shift:
-    """The figures of a part; `plain`: scores of the same images unchanged."""
-    positive, scores = part.positive, part.scores
-    counts = metrics.count_at(threshold, positive, scores)
+def _row(name: str, found: _Answers, plain: _Answers, patients: "NDArray[np.int64]") -> Shift:
+    """The figures of a part; `plain`: of the same images unchanged; `patients`: whose they are."""
+    positive = found.side[found.truth]
+    counts = metrics.count_at(found.threshold, positive, found.scores)
     positives, negatives = int(positive.sum()), int((~positive).sum())
-    groups = np.unique(part.patients, return_inverse=True)[1]
+    right = int((found.labels == found.truth).sum())
+    several = len(found.side) > TWO_SIDES
     return Shift(
         images=name,
         positives=positives,
         negatives=negatives,
-        auc=metrics.auc_interval(positive, scores, groups),
+        auc=metrics.auc_interval(positive, found.scores, np.unique(patients, return_inverse=True)[1]),
         sensitivity=metrics.share(counts.true_positive, positives),
         specificity=metrics.share(counts.true_negative, negatives),
-        same_decision=float(((scores >= threshold) == (plain >= threshold)).mean()),
+        same_decision=float((found.decisions == plain.decisions).mean()),
+        same_label=float((found.labels == plain.labels).mean()) if several else None,
+        accuracy=metrics.share(right, found.truth.size) if several else None,
     )
 
 

@@ -10,8 +10,9 @@ from contracts import COMPARISON
 pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install ./export")
 
 from cxr_edge.contract import Flips, Limits
+from cxr_edge.decide import read_at
 from cxr_edge.errors import LimitBroken, UsageError
-from cxr_edge.metrics import auc_interval
+from cxr_edge.metrics import auc_interval, wilson_interval
 from cxr_edge.types import Interval, OperatingPoint
 from cxr_edge_export.operating_points import choose
 from cxr_edge_export.parity import Rules, Scores, check_limits, compare, scores
@@ -144,3 +145,39 @@ def test_p99_is_the_99th_percentile() -> None:
 def test_operating_points_need_both_classes() -> None:
     with pytest.raises(UsageError, match="one class"):
         choose(OperatingPointRule(name="p", rule="youden"), np.ones(3, bool), (np.ones(3) / 2, np.ones(3) / 2), "these")
+
+
+THREE = ("N", "B", "V")
+
+
+def test_labels_are_those_that_the_runtime_gives() -> None:
+    rng = np.random.Generator(np.random.PCG64(5))
+    before = rng.dirichlet((0.7, 0.7, 0.7), 400)
+    after = before + rng.uniform(-0.1, 0.1, before.shape)
+    after = np.clip(after, 0.001, None)
+    after /= after.sum(axis=1, keepdims=True)
+    truth = rng.integers(0, 3, 400)
+    points = (*RULES.points, replace(RULES.points[0], name="screening", threshold=0.2))
+    rules = Rules(points=points, default="standard", positive_columns=(1, 2))
+    both = tuple(scores(part.astype(np.float32), THREE, THREE[1:]) for part in (before, after))
+    found = compare(("x", "ab" * 32), truth, (both[0], both[1]), rules)
+    for point, given in zip(points, found.labels, strict=True):
+        verdicts = [[read_at(point, named(row), THREE[1:]) for row in part.probabilities] for part in both]
+        changed = sum(a.positive == b.positive and a.label != b.label for a, b in zip(*verdicts, strict=True))
+        assert (given.operating_point, given.changed) == (point.name, changed)
+        assert changed > 0
+        counted = [[0] * 3 for _ in THREE]
+        for true, verdict in zip(truth, verdicts[1], strict=True):
+            counted[true][THREE.index(verdict.label)] += 1
+        assert [list(row) for row in given.confusion] == counted
+        right = sum(counted[i][i] for i in range(3))
+        assert given.accuracy == wilson_interval(right, 400)
+
+
+def named(row: "NDArray[np.float32]") -> dict[str, float]:
+    return {label: float(value) for label, value in zip(THREE, row, strict=True)}
+
+
+def test_of_two_labels_positive_or_negative_says_all() -> None:
+    found = compare(("x", "ab" * 32), np.array([0, 1]), (scored([0.1, 0.6]), scored([0.1, 0.6])), RULES)
+    assert found.labels == ()

@@ -519,6 +519,10 @@ def test_compare_puts_runs_side_by_side(
     rows = compare([run, copy])
     assert found.test is not None
     assert rows[0].accuracy == rows[1].accuracy == found.test.accuracy
+    assert rows[0].confusion == found.test.confusion
+    for number, label in enumerate(("NORMAL", "PNEUMONIA")):
+        row = found.test.confusion[number]
+        assert rows[0].recall[label] == pytest.approx(row[number] / sum(row))
     assert rows[0].trainable_parameters == found.trainable_parameters
     assert rows[0].int8_mb is None
     assert rows[1].int8_mb == pytest.approx(converted.stat().st_size / 1e6)

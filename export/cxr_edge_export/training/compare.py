@@ -3,8 +3,10 @@
 import hashlib
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -16,6 +18,9 @@ from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RUNS = 15  # of the INT8 file, after a warm-up
 EXPORTED = "model.onnx"
@@ -34,6 +39,8 @@ class Compared:
         set_sha256: of that set: which images, whatever their names and labels.
         accuracy, balanced_accuracy, auc: on them, by Keras; None where a label, or a side, is absent.
         precision: of each label, in order; None where it was never given.
+        recall: of each label, in order; None where no image truly has it.
+        confusion: images by [true label][most probable label].
         trainable_parameters: in the last stage; `parameters` in all.
         seconds_per_epoch: median, of each stage.
         int8_mb: size of the run's `model.onnx`, 10^6 bytes; None without one.
@@ -49,6 +56,8 @@ class Compared:
     balanced_accuracy: float | None
     auc: float | None
     precision: dict[str, float | None]
+    recall: dict[str, float | None]
+    confusion: tuple[tuple[int, ...], ...]
     parameters: int
     trainable_parameters: int
     seconds_per_epoch: tuple[float, ...]
@@ -89,7 +98,8 @@ def to_table(rows: list[Compared]) -> list[dict[str, str]]:
             "accuracy": f"{row.accuracy:.3f}",
             "balanced": "" if row.balanced_accuracy is None else f"{row.balanced_accuracy:.3f}",
             "AUC": "" if row.auc is None else f"{row.auc:.3f}",
-            "precision": ", ".join(f"{k} {'-' if v is None else f'{v:.2f}'}" for k, v in row.precision.items()),
+            "precision": _by_label(row.precision),
+            "recall": _by_label(row.recall),
             "trainable": f"{row.trainable_parameters:,}",
             "s an epoch": ", ".join(f"{seconds:.1f}" for seconds in row.seconds_per_epoch),
             "INT8 MB": "" if row.int8_mb is None else f"{row.int8_mb:.1f}",
@@ -97,6 +107,14 @@ def to_table(rows: list[Compared]) -> list[dict[str, str]]:
         }
         for row in rows
     ]
+
+
+def _by_label(shares: dict[str, float | None]) -> str:
+    return ", ".join(f"{label} {'-' if share is None else f'{share:.2f}'}" for label, share in shares.items())
+
+
+def _diagonal(matrix: "NDArray[np.int64]", of: "NDArray[np.int64]", labels: Sequence[str]) -> dict[str, float | None]:
+    return {label: float(matrix[i, i] / of[i]) if of[i] else None for i, label in enumerate(labels)}
 
 
 def _row(run: Path) -> Compared:
@@ -119,7 +137,9 @@ def _row(run: Path) -> Compared:
         accuracy=part.accuracy,
         balanced_accuracy=part.balanced_accuracy,
         auc=part.auc,
-        precision={label: float(matrix[i, i] / given[i]) if given[i] else None for i, label in enumerate(labels)},
+        precision=_diagonal(matrix, given, labels),
+        recall=_diagonal(matrix, matrix.sum(axis=1), labels),
+        confusion=part.confusion,
         parameters=found.parameters,
         trainable_parameters=found.trainable_parameters,
         seconds_per_epoch=found.seconds_per_epoch,
