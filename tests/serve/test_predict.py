@@ -12,7 +12,6 @@ import cv2
 import jsonschema
 import numpy as np
 import pytest
-from contracts import make_prediction
 from PIL import Image
 from serving import Api, form
 
@@ -21,7 +20,6 @@ from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.heatmap import heat_map
 from cxr_edge.phantom import chest_phantom
 from cxr_edge.results import to_row
-from cxr_edge.serve.answers import answer_of
 from cxr_edge.serve.form import Form, Upload
 
 MULTIPART = {"content-type": "multipart/form-data; boundary=frontier"}
@@ -50,19 +48,6 @@ def test_one_file(api: Api, dicom: bytes, classifier: Classifier, validate: Call
     expected |= {"predicted_class": expected["label"], "probability": expected["score"]}
     timeless = {key: value for key, value in answer.items() if key != "latency_ms"}
     assert timeless == {key: value for key, value in expected.items() if key != "latency_ms"}
-
-
-def test_with_three_labels_no_probability_stands_beside_a_label_that_it_is_not_of(
-    validate: Callable[[str, object], None],
-) -> None:
-    two = answer_of(make_prediction(), identifiers=True)
-    assert (two["predicted_class"], two["probability"]) == ("PNEUMONIA", two["score"])
-    validate("ClassifiedImage", two)
-    probabilities = {"NORMAL": 0.45, "BACTERIAL": 0.3, "VIRAL": 0.25}
-    three = answer_of(make_prediction(label="BACTERIAL", probabilities=probabilities, score=0.55), identifiers=True)
-    validate("ClassifiedImage", three)
-    assert "probability" not in three
-    assert (three["predicted_class"], three["score"], three["probabilities"]) == ("BACTERIAL", 0.55, probabilities)
 
 
 def test_several_files_in_order(api: Api, dicom: bytes, png: bytes, validate: Callable[[str, object], None]) -> None:
