@@ -1,6 +1,6 @@
 """From probabilities to a decision: a pure function of (probabilities, contract, operating point)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,12 @@ def read_at(point: OperatingPoint, probabilities: dict[str, float], positive_lab
     side = [label for label in probabilities if (label in positive_labels) == positive]
     label = max(side, key=probabilities.__getitem__)
     return Verdict(label=label, probabilities=probabilities, score=score, positive=positive)
+
+
+def more_probable(label: str, probabilities: Mapping[str, float]) -> str | None:
+    """The most probable label of all where that is another than the one given: the positive labels decide together."""
+    best = max(probabilities, key=probabilities.__getitem__)
+    return best if probabilities[best] > probabilities[label] else None
 
 
 def calibrate(probabilities: "NDArray[np.float64]", temperature: float | None) -> "NDArray[np.float64]":

@@ -44,14 +44,24 @@ def evidence(prediction: Prediction, contract: Contract, label: str | None = Non
     if maps is None:
         message = f"the model {prediction.model.name} has no activation map; no heat map can be drawn"
         raise UsageError(message)
+    compared = compared_labels(prediction, contract, label)
+    positive, negative = (maps[..., contract.labels.index(name)] for name in compared)
+    return np.asarray(positive - negative, np.float32)
+
+
+def compared_labels(prediction: Prediction, contract: Contract, label: str | None = None) -> tuple[str, str]:
+    """The label that `evidence` is for, and the one that it is against.
+
+    Raises:
+        UsageError: the model has no such label.
+    """
     wanted = contract.positive_labels if label is None else (label,)
     if not set(wanted) <= set(contract.labels):
         message = f"the model has no label {label!r}; it has {', '.join(contract.labels)}"
         raise UsageError(message)
-    sides = (wanted, tuple(name for name in contract.labels if name not in wanted))
-    strongest = (max(names, key=prediction.probabilities.__getitem__) for names in sides)
-    positive, negative = (maps[..., contract.labels.index(name)] for name in strongest)
-    return np.asarray(positive - negative, np.float32)
+    others = tuple(name for name in contract.labels if name not in wanted)
+    for_, against = (max(names, key=prediction.probabilities.__getitem__) for names in (wanted, others))
+    return for_, against
 
 
 def check_heat_maps(contract: Contract, label: str | None = None) -> None:

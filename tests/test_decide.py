@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxr_edge.contract import Outputs
-from cxr_edge.decide import decide
+from cxr_edge.decide import decide, more_probable
 from cxr_edge.errors import ModelError
 from cxr_edge.info import describe
 
@@ -38,6 +38,19 @@ def test_label_and_decision_never_contradict(p: float) -> None:
     for point in contract.operating_points:
         verdict = decide(_values(1 - p, p), contract, point)
         assert (verdict.label in contract.positive_labels) == verdict.positive == (verdict.score >= point.threshold)
+
+
+def test_the_label_given_need_not_be_the_most_probable_one() -> None:
+    labels = ("NORMAL", "BACTERIAL", "VIRAL")
+    contract = make_contract(labels=labels, positive_labels=labels[1:])
+    for values, given_, most in (
+        ((0.45, 0.3, 0.25), "BACTERIAL", "NORMAL"),
+        ((0.33, 0.34, 0.33), "BACTERIAL", None),
+        ((0.6, 0.25, 0.15), "NORMAL", None),
+        ((0.5, 0.5, 0.0), "BACTERIAL", None),  # a tie: none is more probable
+    ):
+        verdict = decide(np.array(values, np.float32), contract, POINT)
+        assert (verdict.label, more_probable(verdict.label, verdict.probabilities)) == (given_, most)
 
 
 def test_temperature_softens_without_changing_the_order() -> None:

@@ -8,7 +8,7 @@ from contracts import MEMBER, make_contract, make_prediction
 
 from cxr_edge.contract import Contract
 from cxr_edge.errors import UsageError
-from cxr_edge.heatmap import FULL_SCALE_LOGITS, colours, evidence, heat_map, heat_map_png
+from cxr_edge.heatmap import FULL_SCALE_LOGITS, colours, compared_labels, evidence, heat_map, heat_map_png
 from cxr_edge.types import Prediction, Radiograph
 
 GRAY = np.full((140, 210), 100, np.uint8)
@@ -25,6 +25,14 @@ def test_evidence_is_positive_against_negative() -> None:
     assert evidence(prediction, make_contract())[1, 5] == FULL_SCALE_LOGITS
     swapped = make_contract(positive_labels=("NORMAL",))
     assert evidence(prediction, swapped)[1, 5] == -FULL_SCALE_LOGITS
+
+
+def test_the_labels_compared_are_told() -> None:
+    labels = ("NORMAL", "BACTERIAL", "VIRAL")
+    contract = make_contract(labels=labels, positive_labels=labels[1:])
+    prediction = make_prediction(probabilities=dict(zip(labels, (0.2, 0.3, 0.5), strict=True)))
+    assert compared_labels(prediction, contract) == ("VIRAL", "NORMAL")
+    assert compared_labels(prediction, contract, "BACTERIAL") == ("BACTERIAL", "VIRAL")
 
 
 def test_colour_stands_where_the_evidence_is() -> None:

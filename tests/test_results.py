@@ -13,6 +13,7 @@ from contracts import make_prediction
 
 from cxr_edge.errors import Reason
 from cxr_edge.results import FORMATS, StudyCollector, open_writer, to_row
+from cxr_edge.results.table import TableWriter
 from cxr_edge.results.writers import CSV_COLUMNS
 from cxr_edge.types import Gate, Note, Prediction, Rejection, Source, Tags
 
@@ -158,7 +159,7 @@ def test_only_defined_terms_of_pixel_intensity_relationship_are_shown(found: str
     assert to_row(make_prediction(tags=None))["pixel_intensity_relationship"] is None
 
 
-def test_a_label_has_its_place_on_the_scale() -> None:
+def test_a_label_has_its_number() -> None:
     probabilities = {"NORMAL": 0.1, "BACTERIAL": 0.3, "VIRAL": 0.6}
     viral = replace(make_prediction(), label="VIRAL", probabilities=probabilities, score=0.9)
     row = to_row(viral)
@@ -167,5 +168,27 @@ def test_a_label_has_its_place_on_the_scale() -> None:
     other = replace(_image("b", 0.2), label="NORMAL", probabilities=probabilities)
     (study,) = _studies(replace(viral, source=_image("a", 0.9).source), other)
     assert (study["label"], study["label_index"]) == ("VIRAL", 2)
-    assert "VIRAL (2 on 0-2)" in _render("table", [row])
-    assert "0-1" not in _render("table", [to_row(make_prediction())])
+
+
+def _table(row: dict[str, Any], **options: Any) -> str:
+    buffer = io.StringIO()
+    writer = TableWriter(buffer.write, 400, **options)
+    writer.write(row)
+    writer.close()
+    return buffer.getvalue()
+
+
+def test_table_of_three_labels_takes_no_figure_for_that_of_the_label() -> None:
+    probabilities = {"NORMAL": 0.45, "BACTERIAL": 0.3, "VIRAL": 0.25}
+    row = to_row(make_prediction(label="BACTERIAL", probabilities=probabilities, score=0.55))
+    text = _table(row, positive_labels=("BACTERIAL", "VIRAL"))
+    assert "POSITIVE BACTERIAL (class 1, probability 0.3000; most probable single label: NORMAL 0.4500)" in text
+    assert "for the positive labels together (BACTERIAL, VIRAL) against the others (NORMAL); they do not say" in text
+    assert "names, not degrees" in text
+    assert "for the positive labels together against the others; they do not say" in _table(row)
+    narrow = {"NORMAL": 0.33, "BACTERIAL": 0.34, "VIRAL": 0.33}
+    text = _table(to_row(make_prediction(label="BACTERIAL", probabilities=narrow, score=0.67)))
+    assert "POSITIVE BACTERIAL (class 1, probability 0.3400)" in text
+    two = _table(to_row(make_prediction()), positive_labels=("PNEUMONIA",))
+    assert "class" not in two
+    assert "together" not in two

@@ -30,6 +30,7 @@ from cxr_edge.types import Prediction, Rejection
 
 if TYPE_CHECKING:
     from cxr_edge.classifier import Classifier
+    from cxr_edge.contract import Contract
     from cxr_edge.isolation.pool import Pool
 
 ALL_CLASSIFIED, SOME_REJECTED, NONE_CLASSIFIED, UNWRITTEN, FAIL_ON_MATCHED = 0, 3, 4, 6, 10
@@ -167,7 +168,7 @@ def _start_isolation(images: int) -> "Pool | None":
 
 def _run(classifier: "Classifier", found: Found, destination: _Destination, studies: StudyCollector) -> _Tally:
     tally = _Tally()
-    with _rows_to(destination) as writer:
+    with _rows_to(destination, classifier.contract) as writer:
         for result in _progress(_results(classifier, found, destination, tally), found, destination):
             tally.count(result)
             writer.write(to_row(result, identifiers=destination.identifiers))
@@ -194,16 +195,25 @@ def _results(
 
 
 @contextlib.contextmanager
-def _rows_to(destination: _Destination) -> Iterator[RowWriter]:
+def _rows_to(destination: _Destination, contract: "Contract") -> Iterator[RowWriter]:
     if destination.output is None:
-        writer = open_writer(destination.kind, out)
+        writer = _writer(destination.kind, out, contract)
         yield writer
         writer.close()
         return
     with atomic_writer(destination.output, overwrite=destination.overwrite) as stream:
-        writer = open_writer(destination.kind, _encoder(stream))
+        writer = _writer(destination.kind, _encoder(stream), contract)
         yield writer
         writer.close()
+
+
+def _writer(kind: Format, emit: Callable[[str], object], contract: "Contract") -> RowWriter:
+    """The table names the positive labels, which no row does."""
+    if kind == "table":
+        from cxr_edge.results.table import TableWriter
+
+        return TableWriter(emit, positive_labels=contract.positive_labels)
+    return open_writer(kind, emit)
 
 
 def _encoder(stream: IO[bytes]) -> Callable[[str], object]:

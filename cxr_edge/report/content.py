@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cxr_edge.contract import Contract
@@ -60,8 +60,8 @@ def _technical(prediction: Prediction, words: Words) -> Section:
     return _section("technical", rows, words)
 
 
-def operating_point(prediction: Prediction, words: Words) -> Section:
-    """What the model was measured to do at the threshold applied."""
+def operating_point(prediction: Prediction, contract: Contract, words: Words) -> Section:
+    """What the model was measured to do at the threshold applied, and of many labels, for which together."""
     point = prediction.operating_point
     rows = {
         "name": words.point(point),
@@ -71,7 +71,16 @@ def operating_point(prediction: Prediction, words: Words) -> Section:
         "data": words.say("operating_point.original", text=point.data),
         "how_chosen": words.say("operating_point.original", text=point.how_chosen),
     }
-    return _section("operating_point", rows, words)
+    section = _section("operating_point", rows, words)
+    if len(contract.labels) <= 2:  # noqa: PLR2004
+        return section
+    positives, others = (
+        contract.positive_labels,
+        [name for name in contract.labels if name not in contract.positive_labels],
+    )
+    values = {"positives": words.labels(positives), "others": words.labels(others)}
+    together = Row(prose(words.say("operating_point.together", **values)), kind="plain")
+    return replace(section, rows=(*section.rows, together))
 
 
 def intended_use(contract: Contract, words: Words) -> Section:
@@ -123,7 +132,7 @@ def _interval(interval: Interval, words: Words) -> str:
 
 def _notes(notes: tuple[Note, ...], words: Words, most: int) -> Iterator[Row]:
     for note in notes[:most]:
-        yield Row(prose(words.note(note)), kind="point")
+        yield Row(prose(words.note(note, notes)), kind="point")
     if len(notes) > most:
         yield Row(words.say("gate.more", count=len(notes) - most), kind="plain")
 

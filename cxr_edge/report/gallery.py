@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cxr_edge.contract import Contract
+from cxr_edge.heatmap import compared_labels
 from cxr_edge.report import pictures
 from cxr_edge.report.pen import FAINT, LINE, PAPER, Part, Pen
 from cxr_edge.report.text import Style, prose, shortened, width_of, wrap
@@ -21,17 +22,18 @@ class Gallery:
     heat_map: bytes | None
     missing: str | None
     shape: tuple[int, int]
-    label: str
+    compared: tuple[str, str]
+    many_labels: bool
 
     @classmethod
     def of(cls, prediction: Prediction, radiograph: Radiograph, contract: Contract) -> "Gallery":
-        """Draw them. `label` is the positive label whose evidence the heat map shows."""
+        """Draw them. `compared` are the label that the heat map's evidence is for, and the one it is against."""
         small = pictures.small(prediction, radiograph)
         missing = pictures.missing_heat_map(prediction, contract)
         heat_map = pictures.heat_map_jpeg(small, contract) if missing is None else None
         kept = small.radiograph or radiograph
-        label = max(contract.positive_labels, key=prediction.probabilities.__getitem__)
-        return cls(pictures.radiograph_jpeg(kept), heat_map, missing, kept.pixels.shape, label)
+        compared, many = compared_labels(prediction, contract), len(contract.labels) > 2  # noqa: PLR2004
+        return cls(pictures.radiograph_jpeg(kept), heat_map, missing, kept.pixels.shape, compared, many)
 
     def part(self, words: Words, left: float, width: float, height: float) -> Part:
         """Two pictures side by side, as large as `height` allows."""
@@ -49,11 +51,17 @@ class Gallery:
                 self._instead(pen, words, second, top - room, (column, room))
                 return
             self._picture(pen, self.heat_map, second, top - room, (column, room))
-            text = prose(words.say("picture.heat_map", label=words.label(self.label)))
-            pen.text(second, below, shortened(text, caption, column), caption)
+            pen.text(second, below, shortened(self._caption(words), caption, column), caption)
             _legend(pen, words, second, below - 10, caption)
 
         return Part(height, draw)
+
+    def _caption(self, words: Words) -> str:
+        """With two labels the other one goes without saying."""
+        label, other = map(words.label, self.compared)
+        if self.many_labels:
+            return prose(words.say("picture.heat_map_against", label=label, other=other))
+        return prose(words.say("picture.heat_map", label=label))
 
     def _picture(self, pen: Pen, jpeg: bytes, x: float, bottom: float, room: tuple[float, float]) -> None:
         """Centred on a quiet ground, with its own aspect ratio."""

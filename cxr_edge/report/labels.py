@@ -1,10 +1,10 @@
-"""For models with more than two labels: the probability of each, and its place on the scale 0 .. K-1."""
+"""For models with more than two labels: the probability of each, with its number from 0, a name and no degree."""
 
 from dataclasses import dataclass
 
 from cxr_edge.contract import Contract
 from cxr_edge.report.pen import FAINT, INK, LINE, NOTHING, PAPER, Part, Pen
-from cxr_edge.report.text import Style, prose, shortened
+from cxr_edge.report.text import Style, prose, shortened, width_of
 from cxr_edge.report.words import Words
 from cxr_edge.types import Prediction
 
@@ -23,7 +23,7 @@ class _Label:
 
 
 def labels(prediction: Prediction, contract: Contract, words: Words, left: float, width: float, most: int) -> Part:
-    """A line with a station for each of a few labels, a table of at most `most` rows for many; nothing for two."""
+    """A station for each of a few labels, a table of at most `most` rows for many; nothing for two."""
     if len(contract.labels) <= 2:  # noqa: PLR2004
         return NOTHING
     every = [
@@ -34,11 +34,11 @@ def labels(prediction: Prediction, contract: Contract, words: Words, left: float
     body = _stations(every, words, left, width) if few else _table(every, words, (left, width), most)
 
     def draw(pen: Pen, top: float) -> None:
-        last, place = len(every) - 1, contract.labels.index(prediction.label)
-        pen.text(left, top - 8, words.say("labels", last=last), Style(8.5, FAINT, bold=True))
-        strong = Style(8.5, INK, bold=True)
-        here = words.say("labels.place", place=place, label=prose(words.label(prediction.label)))
-        pen.text(left + width, top - 8, shortened(here, strong, width * 0.45), strong, "end")
+        title, faint, strong = words.say("labels"), Style(8.5, FAINT, bold=True), Style(8.5, INK, bold=True)
+        pen.text(left, top - 8, title, faint)
+        given = words.say("labels.given", label=prose(words.label(prediction.label)))
+        room = width - width_of(title, faint) - _GAP
+        pen.text(left + width, top - 8, shortened(given, strong, room), strong, "end")
         body.draw(pen, top - _TITLE)
 
     return Part(_TITLE + body.height, draw)
@@ -48,7 +48,6 @@ def _stations(every: list[_Label], words: Words, left: float, width: float) -> P
     column = width / len(every)
 
     def draw(pen: Pen, top: float) -> None:
-        pen.rule(left + column / 2, top - 9, width - column, colour=FAINT, thickness=1)
         for label in every:
             middle = left + (label.place + 0.5) * column
             _place(pen, middle, top - 9, label, 8)
@@ -78,7 +77,7 @@ def _table(every: list[_Label], words: Words, place: tuple[float, float], most: 
 
 
 def _most_probable(every: list[_Label], most: int) -> tuple[list[_Label], list[_Label]]:
-    """Those to be shown, among them always the one decided on, and the rest; both in the scale's order."""
+    """Those to be shown, among them always the one decided on, and the rest; both in the labels' order."""
     ranked = sorted(every, key=lambda label: (not label.decided, -label.probability))
     in_order = [sorted(part, key=lambda label: label.place) for part in (ranked[:most], ranked[most:])]
     return in_order[0], in_order[1]

@@ -63,14 +63,17 @@ def _above(report: Report, most: int) -> Iterator[Part]:
     if prediction.gate.status == "refused":
         yield frame.refusal(words, LEFT, TEXT_WIDTH)
     yield result(prediction, contract, words, LEFT, TEXT_WIDTH)
-    scale = labels(prediction, contract, words, LEFT, TEXT_WIDTH, min(most + 3, MOST_ROWS))
+    scale = labels(prediction, contract, words, LEFT, TEXT_WIDTH, min(most + 2, MOST_ROWS))
     if scale.height:
         yield scale
 
 
 def _below(report: Report, most: int) -> Iterator[Part]:
     words, prediction, status = report.words, report.prediction, report.prediction.gate.status
-    point, use = content.operating_point(prediction, words), content.intended_use(report.contract, words)
+    point, use = (
+        content.operating_point(prediction, report.contract, words),
+        content.intended_use(report.contract, words),
+    )
 
     def image(lines: int) -> tuple[content.Section, ...]:
         return content.about_the_image(prediction, words, 6 if lines > _SHORTEST else 3)

@@ -4,11 +4,10 @@ import re
 from dataclasses import dataclass
 
 from cxr_edge.contract import Contract
-from cxr_edge.report.words import Language, Words, words_of
+from cxr_edge.report.words import MOST_LABELS, Language, Words, words_of
 
 _FRONTAL = {"AP", "PA"}
 _GROWN_UP = 18  # years
-_MOST_LABELS = 5
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -54,7 +53,7 @@ def _made(contract: Contract, words: Words) -> str:
 
 
 def _labels(contract: Contract, words: Words) -> str:
-    if len(contract.labels) > _MOST_LABELS:
+    if len(contract.labels) > MOST_LABELS:
         return words.say("statement.many", count=len(contract.labels))
     positive_first = sorted(contract.labels, key=lambda label: label not in contract.positive_labels)
     *others, last = map(words.label, positive_first)

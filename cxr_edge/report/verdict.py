@@ -1,6 +1,7 @@
 """What the model decided: the class in plain words, and the score against the operating point."""
 
 from cxr_edge.contract import Contract
+from cxr_edge.decide import more_probable
 from cxr_edge.report.pen import CAUTION, CAUTION_FILL, FAINT, INK, NEGATIVE, POSITIVE, Part, Pen, beside
 from cxr_edge.report.text import Block, Style, prose, width_of, wrap
 from cxr_edge.report.words import Words
@@ -30,18 +31,36 @@ def _class(prediction: Prediction, words: Words, left: float, width: float) -> P
     size = next((size for size in (24.0, 18.0, 14.0) if width_of(name, Style(size, bold=True)) <= width), 12.0)
     refused = prediction.gate.status == "refused"
     title = wrap(name, Style(size, FAINT if refused else INK, bold=True), width, 2)
+    own = _own(prediction, words, width)
     below = _sentence(prediction, words, width)
     no_proof = wrap("" if prediction.positive else words.say("result.no_proof"), Style(8.5, INK, bold=True), width, 2)
-    badge_top = 12 + title.height + 2
+    own_top = 12 + title.height + 2
+    badge_top = own_top + (own.height + 3 if own.lines else 0)
 
     def draw(pen: Pen, top: float) -> None:
         pen.text(left, top - 8, words.say("result"), Style(8.5, FAINT, bold=True))
         pen.block(left, top - 12, title)
+        pen.block(left, top - own_top, own)
         _badges(pen, prediction, words, left, top - badge_top)
         pen.block(left, top - badge_top - 19, below)
         pen.block(left, top - badge_top - 19 - below.height, no_proof)
 
     return Part(badge_top + 19 + below.height + no_proof.height, draw)
+
+
+def _own(prediction: Prediction, words: Words, width: float) -> Block:
+    """Of more than two labels: how probable the one given is by itself, and which one is more so."""
+    style, probabilities = Style(8.5, INK), prediction.probabilities
+    if len(probabilities) <= 2:  # noqa: PLR2004
+        return Block((), style)
+    shown = words.figures.probability
+    said = wrap(prose(words.say("result.own", probability=shown(probabilities[prediction.label]))), style, width, 2)
+    best = more_probable(prediction.label, probabilities)
+    if best is None:
+        return said
+    values = {"label": words.label(best), "probability": shown(probabilities[best])}
+    more = wrap(prose(words.say("result.more_probable", **values)), style, width, 4)
+    return Block((*said.lines, *more.lines), style)
 
 
 def _badges(pen: Pen, prediction: Prediction, words: Words, left: float, top: float) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from cxr_edge.types import Note, OperatingPoint
 
 Language = Literal["en", "es"]
 LANGUAGES: tuple[Language, ...] = ("en", "es")
+MOST_LABELS = 5  # named one by one
+NO_TAGS, NO_IMAGE_CHECK = "no_tags", "no_image_check"  # codes of the gate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +36,12 @@ class Words:
         """A label in plain words, as within a sentence; itself where no language has a word for it."""
         return self.texts.get(f"label.{name}", name)
 
+    def labels(self, names: Sequence[str]) -> str:
+        """Labels in plain words, as within brackets; of many, how many there are."""
+        if len(names) > MOST_LABELS:
+            return self.say("statement.many", count=len(names))
+        return ", ".join(map(self.label, names))
+
     def heading(self, name: str) -> str:
         """A label in plain words, as at the beginning of a line."""
         words = self.label(name)
@@ -42,8 +51,13 @@ class Words:
         """The operating point's name; itself where no language has a word for it."""
         return self.texts.get(f"point.{point.name}", point.name)
 
-    def note(self, note: Note) -> str:
-        """A note in plain words; its own English message where its code is not in the catalogue."""
+    def note(self, note: Note, beside: Iterable[Note] = ()) -> str:
+        """A note in plain words; its own English message where its code is not in the catalogue.
+
+        A file without tags, and a model that does not check the image: then nothing may sound as if it had been.
+        """
+        if note.code == NO_TAGS and any(other.code == NO_IMAGE_CHECK for other in beside):
+            return self.say("gate.nothing_stated")
         return self.texts.get(f"note.{note.code}", note.message)
 
 

@@ -64,7 +64,7 @@ def _verdict(result: Prediction) -> Row:
 
 
 def place_of(label: str, probabilities: Mapping[str, float]) -> int:
-    """Where a label stands among the model's labels, from 0: its value on a scale such as 0-1-2."""
+    """Where a label stands among the model's labels, from 0: a name, no degree."""
     return list(probabilities).index(label)
 
 

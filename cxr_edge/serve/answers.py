@@ -11,7 +11,9 @@ Answer = dict[str, Any]
 
 
 def answer_of(result: Prediction | Rejection, *, identifiers: bool) -> Answer:
-    """One image's row; a classified one has `predicted_class` and `probability` too.
+    """One image's row; a classified one has `predicted_class` too, and `probability` where there are two labels.
+
+    Of more labels, the score is the probability of no single one: beside a label it would be read as that label's.
 
     Args:
         result: its source's path is the file's name as the client gave it.
@@ -19,7 +21,9 @@ def answer_of(result: Prediction | Rejection, *, identifiers: bool) -> Answer:
     """
     row = to_row(result, identifiers=identifiers)
     if isinstance(result, Prediction):
-        row |= {"predicted_class": result.label, "probability": result.score}
+        row["predicted_class"] = result.label
+        if len(result.probabilities) == 2:  # noqa: PLR2004
+            row["probability"] = result.score
     return row
 
 

@@ -12,7 +12,13 @@ _TEXT: Json = {"type": "string"}
 _LINK: Json = {"type": "string", "description": "A path on this server; kept in memory for a while."}
 _RESULT_KEYS: Json = {
     "predicted_class": {"type": "string", "description": "The same as `label`."},
-    "probability": {"$ref": "#/components/schemas/share", "description": "The same as `score`."},
+    "probability": {
+        "$ref": "#/components/schemas/share",
+        "description": (
+            "The same as `score`, the probability of the positive label; only of a model with two labels. With more, "
+            "read `score` (the positive labels together) and `probabilities` (each)."
+        ),
+    },
 }
 _KEPT_KEYS: Json = {
     "id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
@@ -29,7 +35,7 @@ def component_schemas() -> Json:
     schemas |= {name: _moved(schema) for name, schema in json_schema()["$defs"].items()}
     classified = schemas.pop("classified_image")
     classified["properties"] |= _RESULT_KEYS | _KEPT_KEYS
-    classified["required"] = [*classified["required"], *_RESULT_KEYS]
+    classified["required"] = [*classified["required"], "predicted_class"]
     return {
         **schemas,
         "ClassifiedImage": classified,

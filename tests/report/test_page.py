@@ -101,7 +101,13 @@ def test_three_labels_have_a_scale(language: Language, names: str) -> None:
     text = page(prediction, contract, language=language)
     shown = "0 {} 0.031 1 {} 0.260 2 {} 0.708".format(*names.split("|"))
     assert (shown if language == "en" else shown.replace(".", ",")) in text
-    assert {"en": "this image: 2 (viral pneumonia)", "es": "esta imagen: 2 (neumonía viral)"}[language] in text
+    given = {
+        "en": "the numbers are names, not degrees label given: viral pneumonia",
+        "es": "los números son nombres, no grados etiqueta asignada: neumonía viral",
+    }
+    assert given[language] in text
+    assert "0 to 2" not in text
+    assert "0 a 2" not in text
 
 
 def test_many_labels_stand_in_a_table() -> None:
@@ -110,7 +116,7 @@ def test_many_labels_stand_in_a_table() -> None:
     prediction = make_read(label="L13", probabilities=probabilities, activation_map=None)
     text = page(prediction, make_contract(labels=labels, positive_labels=("L13",)))
     assert all(f"{number} L{number} {probabilities[f'L{number}']:.3f}" in text for number in range(20))
-    assert "this image: 13 (L13)" in text
+    assert "label given: L13" in text
 
 
 def test_without_an_activation_map_it_says_so() -> None:
@@ -197,7 +203,7 @@ def test_endless_texts_stay_on_one_page(language: Language) -> None:
     prediction, contract = make_endless()
     text = page(prediction, contract, language=language, identifiers=True)
     assert text.count("…") >= 8
-    assert {"en": "18 more labels: 0.600 together", "es": "18 etiquetas más: 0,600 en conjunto"}[language] in text
+    assert {"en": "21 more labels: 0.700 together", "es": "21 etiquetas más: 0,700 en conjunto"}[language] in text
     assert {"en": "and 9 more", "es": "y 9 más"}[language] in text
 
 
@@ -289,7 +295,8 @@ def test_no_word_of_the_catalogue_is_dead(monkeypatch: pytest.MonkeyPatch) -> No
         (make_read(label="NORMAL", positive=False, gate=Gate("unknown", notes)), padded()),
         (make_read(activation_map=None, source=replace(read.source, content_sha256=None, path="\0")), CONTRACT),
         (replace(read, source=Source()), anyone),
-        (replace(make_three()[0], gate=Gate("refused")), make_three()[1]),
+        (replace(make_three("BACTERIAL")[0], gate=Gate("refused")), make_three()[1]),
+        (replace(read, gate=Gate("unknown", (Note("no_tags", "x"), Note("no_image_check", "y")))), CONTRACT),
         make_endless(),
     ):
         report_pdf(prediction, contract, created=CREATED, identifiers=True)

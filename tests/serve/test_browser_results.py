@@ -1,5 +1,6 @@
 """How far the page lets a result be relied on, and what it says of it on screen and on paper. Answers are made up."""
 
+import csv
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from contracts import POINT, make_prediction
-from serving import Server
+from serving import File, Server
 
 from cxr_edge.report.words import Language, words_of
 from cxr_edge.results import to_row
@@ -38,9 +39,11 @@ def show(chromium: Any, address: str) -> Iterator[Show]:
     """Opens the page, and lets it show these predictions."""
     contexts = []
 
-    def show_all(*predictions: Prediction, **options: Any) -> Any:
+    def show_all(*predictions: Prediction, labels: dict[str, Any] | None = None, **options: Any) -> Any:
         contexts.append(chromium.new_context(**{"locale": "en-GB", "color_scheme": "light", **options}))
         page = contexts[-1].new_page()
+        if labels is not None:
+            page.route("**/model", lambda route: route.fulfill(json=_with(route.fetch().json(), labels)))
         page.goto(address)
         answers = iter(predictions)
         page.route("**/predict*", lambda route: route.fulfill(status=200, body=json.dumps(to_row(next(answers)))))
@@ -54,8 +57,16 @@ def show(chromium: Any, address: str) -> Iterator[Show]:
         context.close()
 
 
+def _with(model: dict[str, Any], labels: dict[str, Any]) -> dict[str, Any]:
+    return {**model, "contract": {**model["contract"], **labels}}
+
+
 def gated(status: GateStatus) -> Prediction:
     return make_prediction(gate=Gate(status, (ABSENT,)))
+
+
+def gated_by(note: Note) -> Prediction:
+    return make_prediction(gate=Gate("unknown", (note,)))
 
 
 @pytest.mark.parametrize(("language", "locale"), [("en", "en-GB"), ("es", "es-AR")])
@@ -131,6 +142,81 @@ def test_the_figures_are_the_reports(show: Show) -> None:
     script = "values => import('/assets/figures.js').then(m => values.map(v => m.percentages(v, ',')))"
     intervals = [{"estimate": value, "low": 0.0, "high": value} for value in values]
     assert page.evaluate(script, intervals) == [figures.percent(Interval(**interval)) for interval in intervals]
+
+
+LABELS = {"labels": ["NORMAL", "BACTERIAL", "VIRAL"], "positive_labels": ["BACTERIAL", "VIRAL"]}
+LIKELIER = make_prediction(
+    label="BACTERIAL", probabilities={"NORMAL": 0.45, "BACTERIAL": 0.3, "VIRAL": 0.25}, score=0.55
+)
+
+
+@pytest.mark.parametrize(("language", "locale"), [("en", "en-GB"), ("es", "es-ES")])
+def test_three_labels_say_what_each_figure_is_of(show: Show, language: Language, locale: str) -> None:
+    words = words_of(language)
+    shown, bacterial = words.figures.probability, words.label("BACTERIAL")
+    page = show(LIKELIER, labels=LABELS, locale=locale)
+    verdict, facts = page.locator(".verdict"), page.locator(".facts")
+    playwright.expect(verdict.locator(".class")).to_have_text(words.heading("BACTERIAL"))
+    playwright.expect(verdict).to_contain_text(words.say("result.own", probability=shown(0.3)))
+    more = words.say("result.more_probable", label=words.label("NORMAL"), probability=shown(0.45))
+    playwright.expect(verdict).to_contain_text(more)
+    sides = {"positives": f"{bacterial}, {words.label('VIRAL')}", "others": words.label("NORMAL")}
+    playwright.expect(facts).to_contain_text(words.say("operating_point.together", **sides))
+    playwright.expect(facts).to_contain_text(words.say("labels"))
+    together = {"en": "positive labels together: 0.550", "es": "etiquetas positivas en conjunto: 0,550"}
+    playwright.expect(page.locator("#list .score")).to_have_text(together[language])
+    narrow = replace(LIKELIER, probabilities={"NORMAL": 0.33, "BACTERIAL": 0.34, "VIRAL": 0.33}, score=0.67)
+    said = show(narrow, labels=LABELS, locale=locale).inner_text(".verdict")
+    assert words.say("result.own", probability=shown(0.34)) in said
+    assert more.partition(";")[0] not in said
+    two = show(make_prediction(), locale=locale)
+    assert two.locator(".own, .together").count() == 0
+
+
+def test_the_heat_map_says_which_labels_it_compares(show: Show, image: File) -> None:
+    pictures = {"radiograph": "/results/a/radiograph.png", "heatmap": "/results/a/heatmap.png", "report": "/results/a"}
+    for locale, caption in (
+        ("en-GB", "Evidence for bacterial pneumonia against normal"),
+        ("es-ES", "Indicios de neumonía bacteriana frente a normal"),
+    ):
+        page = show(labels=LABELS, locale=locale)
+        page.route("**/results/**", lambda route: route.fulfill(body=image[1], content_type="image/png"))
+        page.route("**/predict*", lambda route: route.fulfill(json={**to_row(LIKELIER), **pictures}))
+        page.set_input_files("#files", {"name": "a.png", "mimeType": "image/png", "buffer": image[1]})
+        playwright.expect(page.locator(".legend .what")).to_have_text(caption, timeout=SECONDS)
+        assert page.locator(".heat").get_attribute("alt").lower().endswith(caption.lower())
+
+
+@pytest.mark.parametrize(
+    ("locale", "separator", "score"),
+    [
+        ("en-GB", ",", "Score of the positive labels together"),
+        ("es-ES", ";", "Puntuación de las etiquetas positivas en conjunto"),
+    ],
+)
+def test_the_export_says_what_the_score_is_of(
+    show: Show, tmp_path: Path, locale: str, separator: str, score: str
+) -> None:
+    page = show(LIKELIER, labels=LABELS, locale=locale)
+    with page.expect_download() as download:
+        page.click("#csv")
+    download.value.save_as(tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig", newline="") as stream:
+        (row,) = csv.DictReader(stream, delimiter=separator)
+    assert row[score] == f"{LIKELIER.score}".replace(".", "," if separator == ";" else ".")
+    assert list(row)[-1] == {"en-GB": "Probabilities", "es-ES": "Probabilidades"}[locale]
+    assert list(row.values())[-1] == "NORMAL=0.450000 BACTERIAL=0.300000 VIRAL=0.250000"
+
+
+@pytest.mark.parametrize(("language", "locale"), [("en", "en-GB"), ("es", "es-ES")])
+def test_no_check_is_claimed_that_there_was_not(show: Show, language: Language, locale: str) -> None:
+    words = words_of(language)
+    no_tags, unchecked = Note("no_tags", "no tags"), Note("no_image_check", "no limits")
+    facts = show(make_prediction(gate=Gate("unknown", (no_tags, unchecked))), locale=locale).inner_text(".facts")
+    assert words.note(unchecked) in facts
+    assert words.say("gate.nothing_stated") in facts
+    assert words.note(no_tags) not in facts
+    assert words.note(no_tags) in show(gated_by(no_tags), locale=locale).inner_text(".facts")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

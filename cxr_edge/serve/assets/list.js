@@ -1,7 +1,7 @@
 // The list of results: rows stay the elements they are, so that neither focus nor place gets lost.
 
 import { code, heading, label, scores, words } from "./messages.js";
-import { badge, kind, look, make } from "./verdict.js";
+import { badge, hasMany, kind, look, make } from "./verdict.js";
 
 /** A row for an item, ready to be put into the list. */
 export function rowOf(item, choose) {
@@ -23,9 +23,15 @@ export function fill({ name, row, line }) {
   button.replaceChildren(
     make("span", { class: "name" }, name),
     make("span", { class: "said" }, said),
-    make("span", { class: "score" }, isRejected ? "" : scores(row)[0]),
+    make("span", { class: hasMany(row) ? "score of-all" : "score" }, isRejected ? "" : scoreOf(row)),
     ...[badge(row)].filter(Boolean),
   );
+}
+
+/** The score; beside one of many labels it says what it is of. */
+function scoreOf(row) {
+  const [score] = scores(row);
+  return hasMany(row) ? words("scoreOfAll", { score }) : score;
 }
 
 /** Which of them is shown beside the list. */

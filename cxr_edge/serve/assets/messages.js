@@ -28,6 +28,15 @@ export const code = (name, otherwise) => OWN[language].codes[name] ?? REPORT[lan
 /** A label as within a sentence; itself where there is no word for it. */
 export const label = (name) => REPORT[language][`label.${name}`] ?? name;
 
+/** Labels as within brackets; of many, how many there are (as the report has it). */
+export const labelsOf = (names) => (names.length > 5 ? words("statement.many", { count: names.length }) : names.map(label).join(", "));
+
+/** The words of a list of notes: without tags and without a check of the image, nothing sounds as if it had been checked. */
+export function notesInWords(notes) {
+  const unchecked = notes.some((note) => note.code === "no_image_check");
+  return notes.map((note) => (unchecked && note.code === "no_tags" ? words("gate.nothing_stated") : code(note.code, note.message)));
+}
+
 /** The name of an operating point. */
 export const point = (name) => REPORT[language][`point.${name}`] ?? name;
 

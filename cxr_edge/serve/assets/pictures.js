@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { current, label, words } from "./messages.js";
-import { make } from "./verdict.js";
+import { hasMany, make } from "./verdict.js";
 
 const OPACITY = "60"; // percent, as `classify --heatmap` and the report have it
 
@@ -20,7 +20,7 @@ export async function showPictures({ item, contract, place, isWanted, trouble })
   if (!isWanted() || !place.isConnected) return;
   if (!gray) return place.replaceChildren(make("p", { class: "faint" }, words("noPicture")));
   const picture = make("div", { class: "picture" }, make("img", { src: gray, alt: words("radiographOf", { name: item.name }) }));
-  const below = heat ? heatMap(picture, heat, evidenceFor(item.row, contract)) : [make("p", { class: "faint" }, noHeatMap(contract))];
+  const below = heat ? heatMap(picture, heat, evidenceIn(item.row, contract)) : [make("p", { class: "faint" }, noHeatMap(contract))];
   place.replaceChildren(picture, ...below, report(item, trouble));
 }
 
@@ -28,9 +28,16 @@ const addressOf = (blob) => blob && URL.createObjectURL(blob);
 
 const noHeatMap = (contract) => words(contract?.outputs.activation_map ? "picture.not_squashed" : "picture.no_activation_map");
 
-/** The label whose evidence the heat map shows: the most probable positive one. */
-function evidenceFor(row, contract) {
-  const names = contract?.positive_labels ?? (row.positive ? [row.label] : []);
+/** Which evidence the heat map shows, as caption and as alternative text: for the most probable positive label. */
+function evidenceIn(row, contract) {
+  const positives = contract?.positive_labels ?? (row.positive ? [row.label] : []);
+  const others = contract ? Object.keys(row.probabilities).filter((name) => !positives.includes(name)) : [];
+  const [name, other] = [positives, others].map((names) => mostProbable(names, row));
+  const [what, alt] = hasMany(row) ? ["picture.heat_map_against", "heatMapAltAgainst"] : ["picture.heat_map", "heatMapAlt"];
+  return { what: words(what, { label: name, other }), alt: words(alt, { label: name, other }) };
+}
+
+function mostProbable(names, row) {
   const [name] = [...names].sort((one, other) => row.probabilities[other] - row.probabilities[one]);
   return name ? label(name) : "…";
 }
@@ -50,7 +57,7 @@ export function save(blob, name) {
 
 /** Lay it over the picture; a slider sets its opacity, a legend shows its colours. */
 function heatMap(picture, address, evidence) {
-  const overlay = make("img", { src: address, alt: words("heatMapAlt", { label: evidence }), class: "heat" });
+  const overlay = make("img", { src: address, alt: evidence.alt, class: "heat" });
   const colours = make("img", { src: "/assets/legend.png", alt: "" });
   const input = make("input", { id: "heat", type: "range", min: "0", max: "100", value: OPACITY, "aria-describedby": "heat-help" });
   const value = make("output", { for: "heat" });
@@ -63,7 +70,7 @@ function heatMap(picture, address, evidence) {
   picture.append(overlay);
   const ends = [make("span", {}, words("picture.less")), make("span", { class: "colours" }, colours), make("span", {}, words("picture.more"))];
   return [
-    make("p", { class: "legend" }, make("span", { class: "what" }, words("picture.heat_map", { label: evidence })), ...ends),
+    make("p", { class: "legend" }, make("span", { class: "what" }, evidence.what), ...ends),
     make("div", { class: "slider" }, make("label", { for: "heat" }, words("heatMap")), input, value),
     make("p", { class: "faint", id: "heat-help" }, words("heatMapHelp")),
   ];

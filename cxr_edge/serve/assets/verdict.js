@@ -1,6 +1,6 @@
 // What the model decided about one image, and how far that can be relied on.
 
-import { heading, interval, label, point, scores, words } from "./messages.js";
+import { heading, interval, label, labelsOf, point, probability, scores, words } from "./messages.js";
 
 /** An element with attributes, classes and children; children are elements or text, which is never read as markup. */
 export function make(tag, attributes = {}, ...children) {
@@ -18,6 +18,9 @@ export const kind = (row) => (row.status === "rejected" ? "rejected" : row.posit
 
 /** `refused`, `warn` or `unknown` where the gate did not pass the image; else null. */
 export const doubt = (row) => (row.status === "rejected" || row.gate.status === "ok" ? null : row.gate.status);
+
+/** Whether there are more than two labels: then the score is the probability of no single one. */
+export const hasMany = (row) => Object.keys(row.probabilities ?? {}).length > 2;
 
 /** How a row looks: in its class's colour only where nothing forbids to rely on it. */
 export const look = (row) => (doubt(row) === "refused" ? "refused" : kind(row));
@@ -37,6 +40,7 @@ export function verdict(row, contract) {
       "div",
       { class: `verdict ${look(row)}` },
       make("p", { class: "class" }, heading(label(row.label))),
+      ...own(row),
       make("p", { class: "badges" }, make("span", { class: "badge side" }, words(`result.${kind(row)}`)), badge(row)),
       scale(row, score, threshold),
       make("p", {}, said),
@@ -44,6 +48,18 @@ export function verdict(row, contract) {
       make("p", { class: "faint" }, words("score.meaning", { labels: (contract?.positive_labels ?? []).map(label).join(", ") || "…" })),
     ),
   );
+}
+
+/** Of more than two labels: how probable the one given is by itself, and which one is more so. */
+function own(row) {
+  if (!hasMany(row)) return [];
+  const { label: given, probabilities } = row;
+  const best = Object.keys(probabilities).reduce((one, other) => (probabilities[other] > probabilities[one] ? other : one));
+  const said = [make("p", { class: "own" }, words("result.own", { probability: probability(probabilities[given]) }))];
+  if (probabilities[best] > probabilities[given]) {
+    said.push(make("p", { class: "own" }, words("result.more_probable", { label: label(best), probability: probability(probabilities[best]) })));
+  }
+  return said;
 }
 
 /** The score between 0 and 1, with the threshold; read out by the sentence below it. */
@@ -73,7 +89,7 @@ function placed(name, share, text) {
 }
 
 /** What the operating point was measured to do. */
-export function measured(row) {
+export function measured(row, contract) {
   const { sensitivity, specificity, name } = row.operating_point;
   return [
     make("h3", {}, words("operating_point")),
@@ -83,7 +99,16 @@ export function measured(row) {
       [words("operating_point.sensitivity"), interval(sensitivity)],
       [words("operating_point.specificity"), interval(specificity)],
     ]),
+    ...(hasMany(row) ? [make("p", { class: "together" }, together(row, contract))] : []),
   ];
+}
+
+/** With more than two labels: what sensitivity and specificity are of. */
+function together(row, contract) {
+  const positives = contract?.positive_labels;
+  if (!positives) return words("operating_point.together", { positives: "…", others: "…" });
+  const others = Object.keys(row.probabilities).filter((name) => !positives.includes(name));
+  return words("operating_point.together", { positives: labelsOf(positives), others: labelsOf(others) });
 }
 
 /** Terms and what they are. */

@@ -1,6 +1,6 @@
 // Everything about one result as elements of the page; its pictures are filled in by pictures.js.
 
-import { code, heading, label, moment, probability, stages, words } from "./messages.js";
+import { code, heading, label, moment, notesInWords, probability, stages, words } from "./messages.js";
 import { facts, make, measured, verdict } from "./verdict.js";
 
 /** The elements of one result. */
@@ -14,7 +14,7 @@ export function detail(item, contract) {
       { class: "sight" },
       verdict(row, contract),
       make("div", { class: "pictures" }),
-      make("div", { class: "facts" }, ...labels(row, contract), ...gate(row), ...warnings(row), ...measured(row)),
+      make("div", { class: "facts" }, ...labels(row, contract), ...gate(row), ...warnings(row), ...measured(row, contract)),
     ),
     technical([...howMade(row), ...details(row), ...pointOf(row, contract)]),
   ];
@@ -35,7 +35,7 @@ function rejected(row) {
   return make("div", { class: "verdict rejected" }, make("p", { class: "class" }, words("rejected")), make("p", {}, code(name, message)));
 }
 
-/** For more than two labels: the probability of each, at its place on the scale. */
+/** For more than two labels: the probability of each, with its number, which is a name and no degree. */
 function labels(row, contract) {
   const names = contract?.labels ?? Object.keys(row.probabilities);
   if (names.length < 3) return [];
@@ -48,7 +48,7 @@ function labels(row, contract) {
       make("span", { class: "number" }, probability(row.probabilities[name])),
     ),
   );
-  return [make("h3", {}, words("labels", { last: names.length - 1 })), make("ol", { class: "classes" }, ...stations)];
+  return [make("h3", {}, words("labels")), make("ol", { class: "classes" }, ...stations)];
 }
 
 function gate({ gate: { status, reasons } }) {
@@ -60,7 +60,7 @@ const warnings = (row) => (row.warnings.length ? [make("h3", {}, words("warnings
 
 function notes(list) {
   if (!list.length) return [];
-  return [make("ul", { class: "notes" }, ...list.map(({ code: name, message }) => make("li", {}, code(name, message))))];
+  return [make("ul", { class: "notes" }, ...notesInWords(list).map((text) => make("li", {}, text)))];
 }
 
 function technical(rows) {
