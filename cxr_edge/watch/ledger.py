@@ -140,8 +140,8 @@ class Ledger:
                 # part of an image is no second image of its study, nor in conflict with the whole one
                 whole = outcome.state != "incomplete"
                 instance, study = (outcome.instance, outcome.study) if whole else (None, None)
-                rest = (instance, study, outcome.reason, outcome.score, outcome.decides, outcome.day)
-                rest = (*rest, outcome.positive, outcome.read_by)
+                verdict = (outcome.reason, outcome.score, outcome.decides, outcome.day)
+                rest = (instance, study, *verdict, outcome.positive, outcome.read_by)
                 connection.execute(ledger_schema.RECORD, (outcome.content, state, *rest))
                 if study is not None:
                     connection.execute(ledger_schema.SOIL, (study, _now()))
