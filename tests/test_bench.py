@@ -25,6 +25,7 @@ from cxr_edge.bench.percentiles import percentiles
 from cxr_edge.cli import bench as command
 from cxr_edge.cli.app import run
 from cxr_edge.contract import Contract
+from cxr_edge.labelled import LabelledImage
 from cxr_edge.modelfile import read_model
 from cxr_edge.phantom import phantom_dicom
 
@@ -134,6 +135,26 @@ def test_agreement_counts_flips_by_direction() -> None:
     assert found.score_difference_max == pytest.approx(0.2)
 
 
+def test_three_labels_have_two_accuracies(tmp_path: Path, phantom: str) -> None:
+    three = make_contract(labels=("NORMAL", "BACTERIAL", "VIRAL"), positive_labels=("BACTERIAL", "VIRAL"))
+    tiny_model(tmp_path, three).rename(tmp_path / "model-float.onnx")
+    tiny_model(tmp_path, _quantized(three)).rename(tmp_path / "model.onnx")
+    images = (("n.png", 0.05, "NORMAL"), ("b.png", 0.95, "BACTERIAL"), ("v.png", 0.95, "VIRAL"))
+    labelled = tuple(LabelledImage(str(_image(tmp_path / name, score)), label, None) for name, score, label in images)
+    report = _report(tmp_path / "model.onnx", phantom, labelled=labelled, compare_float=True)
+    assert report.labelled is not None
+    for one in report.labelled.accuracy:  # both positive images look alike to the tiny network
+        assert one.accuracy is not None
+        assert one.accuracy_over_all_labels is not None
+        assert one.accuracy.estimate == 1
+        assert one.accuracy_over_all_labels.estimate == pytest.approx(2 / 3)
+    assert report.labelled.agreement is not None
+    assert report.labelled.agreement.same_label == 3
+    for shown in (report_to_text(report), report_to_html(report).decode()):
+        for words in ("accuracy (positive/negative)", "accuracy over all labels", "; same label: 3"):
+            assert words in shown
+
+
 def test_command(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "set"
     for index, score in enumerate((0.1, 0.2, 0.7)):
@@ -153,6 +174,8 @@ def test_command(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert raw["labelled"]["images"] == 4
     first, second = raw["labelled"]["accuracy"]
     assert first["accuracy"]["estimate"] == second["accuracy"]["estimate"] == 0.75
+    assert first["accuracy_over_all_labels"] is None
+    assert "accuracy over all labels" not in captured.out
     assert raw["labelled"]["agreement"]["same"] == 4
     assert run(arguments) == 6  # both exist
     assert run([*arguments, "--overwrite"]) == 3

@@ -242,14 +242,18 @@ def test_intervals_by_image_draw_whole_patients(classifier: Classifier) -> None:
     assert known.images.sensitivity == unknown.images.sensitivity
 
 
-def test_three_labels(classifier: Classifier) -> None:
-    contract = make_contract(labels=("NORMAL", "BACTERIAL", "VIRAL"), positive_labels=("BACTERIAL", "VIRAL"))
-    three: Any = SimpleNamespace(
-        contract=contract,
+def _three(classifier: Classifier) -> Any:
+    """A classifier of three labels, as far as an evaluation asks."""
+    return SimpleNamespace(
+        contract=make_contract(labels=("NORMAL", "BACTERIAL", "VIRAL"), positive_labels=("BACTERIAL", "VIRAL")),
         operating_point=classifier.operating_point,
         model=classifier.model,
         execution_provider=classifier.execution_provider,
     )
+
+
+def test_three_labels(classifier: Classifier) -> None:
+    three = _three(classifier)
     rows = [("NORMAL", "NORMAL", 0.1), ("BACTERIAL", "VIRAL", 0.9), ("VIRAL", "VIRAL", 0.95), ("VIRAL", "NORMAL", 0.2)]
     report = evaluate(three, Collected(_cases(rows), ()), SETTING)
     _checked_json(report_to_json(report))
@@ -260,8 +264,40 @@ def test_three_labels(classifier: Classifier) -> None:
     assert report.by_label.accuracy.estimate == pytest.approx(2 / 4)
     assert report.by_label.balanced_accuracy is not None
     assert report.by_label.balanced_accuracy.estimate == pytest.approx(0.5)
-    assert [case.path for case in report.misread] == ["1.png", "3.png"]
-    assert b"accuracy over all labels" in report_to_html(report)
+    assert [case.path for case in report.misread] == ["3.png", "1.png"]  # the missed one first
+    page, text = report_to_html(report).decode(), report_to_text(report)
+    assert '<div class="tile">accuracy over all labels<b>' in page
+    for name in ("accuracy (positive or negative)", "accuracy over all labels", "balanced accuracy over all labels"):
+        assert f"<span>{name}</span>" in page
+    assert "over all labels, with 95 % intervals\n  accuracy           50.0" in text
+    assert "balanced accuracy  50.0" in text
+    assert all(f"  {label}: precision" in text for label in report.labels)
+    assert "by image (4), positive or negative, with 95 % intervals" in text
+
+
+def test_missed_images_come_first_then_false_alarms_then_mix_ups(classifier: Classifier) -> None:
+    rows = [
+        ("BACTERIAL", "VIRAL", 0.99),
+        ("NORMAL", "VIRAL", 0.97),
+        ("VIRAL", "NORMAL", 0.3),
+        ("VIRAL", "BACTERIAL", 0.98),
+        ("BACTERIAL", "NORMAL", 0.02),
+        ("NORMAL", "BACTERIAL", 0.6),
+        ("VIRAL", "VIRAL", 0.9),
+    ]
+    shares = [(0.4, 0.59), (0.0, 0.97), (0.2, 0.1), (0.9, 0.08), (0.01, 0.01), (0.5, 0.1), (0.1, 0.8)]
+    cases = tuple(
+        replace(case, probabilities={"NORMAL": 1 - case.score, "BACTERIAL": bacterial, "VIRAL": viral})
+        for case, (bacterial, viral) in zip(_cases(rows), shares, strict=True)
+    )
+    report = evaluate(_three(classifier), Collected(cases, ()), SETTING)
+    assert [case.path for case in report.misread] == [f"{place}.png" for place in (4, 2, 1, 5, 3, 0)]
+    raw = _checked_json(report_to_json(report))
+    assert raw["misread"][5]["probabilities"]["VIRAL"] == 0.59
+    text = report_to_text(report)
+    assert "misread images (6): missed 2, false alarms 2, another label on the right side 2\n  4.png" in text
+    assert "0.png: BACTERIAL read as VIRAL, score 0.9900 (BACTERIAL 0.4000, VIRAL 0.5900)" in text
+    assert "BACTERIAL 0.4000, VIRAL 0.5900" in report_to_html(report).decode()
 
 
 def test_conflicts_and_repetitions_are_told(classifier: Classifier, tmp_path: Path) -> None:

@@ -133,9 +133,10 @@ def test_csv_has_one_record_a_row_whatever_the_text() -> None:
     record = dict(zip(header, first, strict=True))
     assert record["path"].startswith("'=")
     assert (record["positive"], record["threshold"], record["total_ms"]) == ("true", "0.5", "10.5")
-    assert record["probabilities"] == "NORMAL=0.200000 PNEUMONIA=0.800000"
+    assert (record["probabilities"], record["label_index"]) == ("NORMAL=0.200000 PNEUMONIA=0.800000", "1")
     record = dict(zip(header, second, strict=True))
     assert (record["reason_code"], record["gate"], record["gate_reasons"]) == ("gate_view", "refused", "gate_view")
+    assert record["label_index"] == ""
     record = dict(zip(header, third, strict=True))
     assert (record["kind"], record["images"], record["deciding_image"]) == ("study", "2", "a")
 

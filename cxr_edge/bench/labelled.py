@@ -1,6 +1,7 @@
 """Whether what is faster still decides the same: accuracy and agreement on labelled images."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,8 +11,23 @@ from cxr_edge.bench.percentiles import percentiles
 from cxr_edge.bench.report import Accuracy, Agreement, Excluded, Labelled
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.labelled import LabelledImage
-from cxr_edge.metrics import auc, count_at
+from cxr_edge.metrics import auc, count_at, share
 from cxr_edge.types import Prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Truth:
+    """What is said of the images that every candidate classified.
+
+    Attributes:
+        labels: of each.
+        positive: bool [N], the side of each.
+        more: whether the model has more than two labels.
+    """
+
+    labels: tuple[str, ...]
+    positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]"
+    more: bool
 
 
 def measure_labelled(
@@ -29,7 +45,7 @@ def measure_labelled(
     """
     contract, point = candidates[0].classifier.contract, candidates[0].classifier.operating_point
     results: list[list[Prediction]] = [[] for _ in candidates]
-    truth: list[bool] = []
+    truth: list[str] = []
     excluded: list[Excluded] = []
     for image in progress(images, "labelled images", len(images)):
         try:
@@ -37,23 +53,27 @@ def measure_labelled(
         except InputError as error:
             excluded.append(Excluded(path=image.path, reason=error.reason.value, message=str(error)))
             continue
-        truth.append(image.label in contract.positive_labels)
+        truth.append(image.label)
         for found, answer in zip(results, answers, strict=True):
             found.append(answer)
     if not truth:
         message = f"none of the {len(images)} labelled images can be classified"
         raise UsageError(message)
-    positive = np.array(truth)
+    more = len(contract.labels) > 2  # noqa: PLR2004 - with two labels the label is the decision
+    known = _Truth(tuple(truth), np.array([label in contract.positive_labels for label in truth]), more)
     scores = [np.array([answer.score for answer in found]) for found in results]
+    same_label = _same([answer.label for answer in results[0]], [answer.label for answer in results[-1]])
     return Labelled(
         images=len(truth),
         excluded=tuple(excluded),
         operating_point=point,
         accuracy=tuple(
-            _accuracy(candidate, found, positive, point.threshold)
+            _accuracy(candidate, found, known, point.threshold)
             for candidate, found in zip(candidates, results, strict=True)
         ),
-        agreement=agreement(scores[0], scores[1], point.threshold) if len(scores) > 1 else None,
+        agreement=agreement(scores[0], scores[1], point.threshold, same_label if more else None)
+        if len(scores) > 1
+        else None,
     )
 
 
@@ -61,6 +81,7 @@ def agreement(
     asked: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
     reference: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]",
     threshold: float,
+    same_label: int | None = None,
 ) -> Agreement:
     """Decisions on the same images.
 
@@ -68,30 +89,38 @@ def agreement(
         asked: float64 [N], scores of the model asked for.
         reference: float64 [N], scores of the float model.
         threshold: at or above it a score is positive, for both.
+        same_label: images on which both give the same label; None with two labels.
     """
     before, after, difference = reference >= threshold, asked >= threshold, np.abs(asked - reference)
     return Agreement(
         same=int((before == after).sum()),
         positive_to_negative=int((before & ~after).sum()),
         negative_to_positive=int((~before & after).sum()),
+        same_label=same_label,
         score_difference_p50=float(np.median(difference)),
         score_difference_max=float(difference.max()),
     )
 
 
+def _same(given: Sequence[str], others: Sequence[str]) -> int:
+    return sum(one == other for one, other in zip(given, others, strict=True))
+
+
 def _accuracy(
     candidate: Candidate,
     found: Sequence[Prediction],
-    positive: "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]",
+    truth: _Truth,
     threshold: float,
 ) -> Accuracy:
     score = np.array([answer.score for answer in found])
-    counts = count_at(threshold, positive, score)
-    area = auc(positive, score)
+    counts = count_at(threshold, truth.positive, score)
+    area = auc(truth.positive, score)
+    right = _same([answer.label for answer in found], truth.labels)
     return Accuracy(
         model=candidate.classifier.model,
         scheme=candidate.scheme,
         accuracy=counts.accuracy,
+        accuracy_over_all_labels=share(right, len(found)) if truth.more else None,
         sensitivity=counts.sensitivity,
         specificity=counts.specificity,
         auc=area if area == area else None,  # noqa: PLR0124 - NaN where a class is absent

@@ -117,7 +117,8 @@ class Accuracy:
     Attributes:
         model: which file.
         scheme: of its quantization.
-        accuracy: None, as any share, where it is not defined.
+        accuracy: of positive or negative; None, as any share, where it is not defined.
+        accuracy_over_all_labels: share of images given their true label; None with two labels, where it is the same.
         auc: area under the ROC curve; None where a class is absent.
         inference_ms: of these images.
         total_ms: of these images.
@@ -126,6 +127,7 @@ class Accuracy:
     model: ModelIdentity
     scheme: str
     accuracy: Interval | None
+    accuracy_over_all_labels: Interval | None
     sensitivity: Interval | None
     specificity: Interval | None
     auc: float | None
@@ -141,6 +143,7 @@ class Agreement:
         same: images on which both decide the same.
         positive_to_negative: the float model finds it, the other misses it.
         negative_to_positive: the other way round.
+        same_label: images on which both give the same label; None with two labels, where it is `same`.
         score_difference_p50: median absolute difference of the scores.
         score_difference_max: the largest.
     """
@@ -148,6 +151,7 @@ class Agreement:
     same: int
     positive_to_negative: int
     negative_to_positive: int
+    same_label: int | None
     score_difference_p50: float
     score_difference_max: float
 

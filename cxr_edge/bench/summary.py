@@ -59,8 +59,10 @@ def rate_table(report: Report) -> Table:
 
 def accuracy_table(labelled: Labelled) -> Table:
     """Accuracy beside latency."""
-    header = ("model", "accuracy", "sensitivity", "specificity", "AUC", "inference p50 ms", "total p50 ms")
-    return header, [_accuracy(one) for one in labelled.accuracy]
+    more = any(one.accuracy_over_all_labels is not None for one in labelled.accuracy)
+    accuracies = ("accuracy (positive/negative)", *(["accuracy over all labels"] if more else []))
+    header = ("model", *accuracies, "sensitivity", "specificity", "AUC", "inference p50 ms", "total p50 ms")
+    return header, [_accuracy(one, more=more) for one in labelled.accuracy]
 
 
 def labelled_line(labelled: Labelled) -> str:
@@ -76,8 +78,9 @@ def agreement_line(agreement: Agreement) -> str:
     """How often quantization changed a decision, and which way."""
     flips = agreement.positive_to_negative + agreement.negative_to_positive
     share = agreement.same / (agreement.same + flips)
+    labels = "" if agreement.same_label is None else f"; same label: {agreement.same_label}"
     return (
-        f"agreement with float32: {share:.2%} ({agreement.same} of {agreement.same + flips}); flips "
+        f"agreement with float32: {share:.2%} ({agreement.same} of {agreement.same + flips}){labels}; flips "
         f"positive to negative: {agreement.positive_to_negative}, negative to positive: "
         f"{agreement.negative_to_positive}; difference in score p50 {agreement.score_difference_p50:.4f}, "
         f"largest {agreement.score_difference_max:.4f}"
@@ -93,10 +96,11 @@ def _who(one: Figures) -> tuple[str, str]:
     return scheme_name(one.scheme), str(one.threads)
 
 
-def _accuracy(one: Accuracy) -> Sequence[str]:
+def _accuracy(one: Accuracy, *, more: bool) -> Sequence[str]:
+    over_labels = [one.accuracy_over_all_labels] if more else []
     return (
         scheme_name(one.scheme),
-        *map(number, (one.accuracy, one.sensitivity, one.specificity)),
+        *map(number, (one.accuracy, *over_labels, one.sensitivity, one.specificity)),
         NOT_DEFINED if one.auc is None else f"{one.auc:.4f}",
         _milliseconds(one.inference_ms.p50),
         _milliseconds(one.total_ms.p50),

@@ -5,13 +5,19 @@ from typing import Annotated, Literal
 
 import typer
 
+from cxr_edge.modelfile import DEFAULT_MODEL
 from cxr_edge.types import GateMode
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino", "directml", "coreml"]
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME|FILE", help="A packaged model or an .onnx file.", show_default=False),
+    typer.Option(
+        "--model",
+        metavar="NAME|FILE",
+        help=f"A packaged model, as `cxr-edge doctor` lists them, or an .onnx file [{DEFAULT_MODEL}].",
+        show_default=False,
+    ),
 ]
 ProviderOption = Annotated[
     Provider, typer.Option("--provider", help="Execution provider; anything but auto is that one or exit code 5.")

@@ -55,6 +55,7 @@ def _case(image: LabelledImage, result: Prediction) -> Case:
         given=result.label,
         score=result.score,
         gate=result.gate.status,
+        probabilities=dict(result.probabilities),
     )
 
 

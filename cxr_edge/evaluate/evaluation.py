@@ -16,6 +16,7 @@ from cxr_edge.evaluate import figures
 from cxr_edge.evaluate.collect import Collected, digests
 from cxr_edge.evaluate.doubts import warnings
 from cxr_edge.evaluate.figures import Scored
+from cxr_edge.evaluate.misread import misread
 from cxr_edge.evaluate.proposal import Wish, propose
 from cxr_edge.evaluate.report import Case, Data, LabelCount, Proposal, RejectedCase, Report
 from cxr_edge.labelled import set_sha256
@@ -93,7 +94,6 @@ def evaluate(subject: Classifier | Subject, collected: Collected, setting: Setti
     binary = figures.binary_figures(images, point.threshold)
     proposal, refused = _propose(setting.wish, images, data.description)
     proposed = () if proposal is None else (proposal.operating_point,)
-    misread = sorted((c for c in cases if c.given != c.label), key=lambda c: -abs(c.score - point.threshold))
     shown = _Shown(setting)
     return Report(
         schema_version=1,
@@ -117,7 +117,7 @@ def evaluate(subject: Classifier | Subject, collected: Collected, setting: Setti
         roc=figures.points(metrics.roc_curve(images.positive, images.score)),
         precision_recall=figures.points(metrics.precision_recall_curve(images.positive, images.score)),
         reliability=metrics.reliability(images.positive, images.score),
-        misread=tuple(shown.case(case) for case in misread),
+        misread=tuple(shown.case(case) for case in misread(cases, given.positive_labels, point.threshold)),
         rejected=tuple(shown.rejected(case) for case in collected.rejected),
         conflicting_patients=sample.conflicts if setting.identifiers else (),
         proposal=proposal,

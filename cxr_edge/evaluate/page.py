@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from cxr_edge.evaluate import plots
 from cxr_edge.evaluate.report import BinaryFigures, Case, RejectedCase, Report, ThresholdRow
 from cxr_edge.evaluate.style import STYLE
+from cxr_edge.evaluate.summary import has_more, kinds_line, two_probabilities
 from cxr_edge.page import markup
 from cxr_edge.page.document import document
 from cxr_edge.page.words import bare, number, percent
@@ -68,7 +69,8 @@ def _tiles(report: Report) -> Iterator[str]:
     found = f"{counts.true_negative:,} of {negatives:,} negative; {report.data.rejected - unread:,} rejected"
     yield _tile("specificity", images.specificity, found)
     right = sum(row[index] for index, row in enumerate(report.by_label.confusion))
-    yield _tile("accuracy", report.by_label.accuracy, f"{right:,} of {counts.total:,} images; {rejected}")
+    name = "accuracy over all labels" if has_more(report) else "accuracy"
+    yield _tile(name, report.by_label.accuracy, f"{right:,} of {counts.total:,} images; {rejected}")
     yield _tile("AUC", images.auc, f"area under the ROC curve, 0 to 1; {rejected}", share=False)
 
 
@@ -83,12 +85,15 @@ def _figures(report: Report) -> str:
     rejected = report.data.rejected
     parts = [report.images] + ([report.patients] if report.patients is not None else [])
     columns = [_column(part) for part in parts]
-    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    side = " (positive or negative)" if has_more(report) else ""
+    rows = [
+        [f"{name}{side}" if "accuracy" in name else name, *(column[name] for column in columns)] for name in columns[0]
+    ]
     empty = [""] * (len(parts) - 1)
     worst = report.rejected_as_errors
     rows.append(["sensitivity, rejected images counted as missed", percent(worst.sensitivity), *empty])
     rows.append(["specificity, rejected images counted as false alarms", percent(worst.specificity), *empty])
-    if len(report.labels) > 2:  # noqa: PLR2004 - with two labels it is what stands above
+    if has_more(report):  # with two labels it is what stands above
         rows.append(["accuracy over all labels", percent(report.by_label.accuracy), *empty])
         rows.append(["balanced accuracy over all labels", percent(report.by_label.balanced_accuracy), *empty])
     rows.insert(0, ["how many", *(f"{part.counts.total:,}; images rejected: {rejected:,}" for part in parts)])
@@ -185,10 +190,19 @@ def _threshold(row: ThresholdRow, report: Report) -> tuple[str, ...]:
 def _lists(report: Report) -> Iterator[str]:
     yield markup.element("h2", f"Misread images ({len(report.misread):,} of {report.data.classified:,} classified)")
     if report.misread:
-        yield markup.element("p", "Those farthest from the threshold first.", "faint")
-        yield markup.table(
-            ("image", "true label", "given label", "score", "patient", "gate"), map(_misread, report.misread)
+        more = has_more(report)
+        words = f"{kinds_line(report)}, in this order; each farthest from right first."
+        yield markup.element("p", words[0].upper() + words[1:], "faint")
+        header = (
+            "image",
+            "true label",
+            "given label",
+            "score",
+            *(["probabilities"] if more else []),
+            "patient",
+            "gate",
         )
+        yield markup.table(header, (_misread(case, more=more) for case in report.misread))
     yield markup.element("h2", f"Rejected images ({report.data.rejected:,} of {report.data.images:,})")
     if report.rejected:
         yield markup.table(("image", "true label", "reason", "message"), map(_rejected, report.rejected))
@@ -197,10 +211,11 @@ def _lists(report: Report) -> Iterator[str]:
         yield markup.bullets(report.conflicting_patients)
 
 
-def _misread(case: Case) -> tuple[str, ...]:
+def _misread(case: Case, *, more: bool) -> tuple[str, ...]:
     unnamed = "withheld" if case.path is None else "not known"
     score, patient = f"{case.score:.4f}", case.patient or unnamed
-    return (_name(case), case.label, case.given, score, patient.replace("\n", " "), case.gate)
+    probabilities = [two_probabilities(case) or "not kept"] if more else []
+    return (_name(case), case.label, case.given, score, *probabilities, patient.replace("\n", " "), case.gate)
 
 
 def _rejected(case: RejectedCase) -> tuple[str, ...]:

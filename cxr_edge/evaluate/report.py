@@ -119,7 +119,15 @@ class Points:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One classified image. `path` and `patient` are None when identifiers were not wanted."""
+    """One classified image.
+
+    Attributes:
+        path: None, as `patient`, when identifiers were not wanted.
+        label: the true one.
+        given: the one that the classifier gave.
+        score: summed probability of the positive labels.
+        probabilities: of each label; None where they were not kept.
+    """
 
     path: str | None
     content_sha256: str | None
@@ -128,6 +136,7 @@ class Case:
     given: str
     score: float
     gate: GateStatus
+    probabilities: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +170,7 @@ class Report:
         roc: x: false positive rate, y: sensitivity.
         precision_recall: x: recall, y: precision.
         reliability: bins of the score, all images.
-        misread: classified images whose label is not the true one, worst first.
+        misread: classified images whose label is not the true one: missed, false alarms, then other labels.
         conflicting_patients: who have truly positive and truly negative images.
     """
 

@@ -48,7 +48,7 @@ def may_decide(result: Prediction | Rejection) -> bool:
 
 
 def study_row(images: Iterable[tuple[Row, bool]], study_instance_uid: str | None) -> Row:
-    """The row of one study; of the images that may decide, the one of the highest score does.
+    """The row of one study; of the images that may decide, a positive one goes first, then the highest score.
 
     Args:
         images: the rows of its images, each with whether it may decide; walked through once, one held at a time.
@@ -58,7 +58,7 @@ def study_row(images: Iterable[tuple[Row, bool]], study_instance_uid: str | None
     for image, decides in images:
         count += 1
         rejected += image["status"] == "rejected"
-        if decides and (deciding is None or image["score"] > deciding["score"]):
+        if decides and (deciding is None or _rank(image) > _rank(deciding)):
             deciding = image
     return summary_row(count, rejected, deciding, study_instance_uid)
 
@@ -91,6 +91,10 @@ def summary_row(count: int, rejected: int, deciding: Row | None, study_instance_
         "deciding_image": deciding["source"],
         **{key: deciding[key] for key in ("gate", "model", "execution_provider")},
     }
+
+
+def _rank(image: Row) -> tuple[bool, float]:
+    return image["positive"], image["score"]
 
 
 def _is_lateral(image: Prediction) -> bool:

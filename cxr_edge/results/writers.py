@@ -16,7 +16,7 @@ CSV_COLUMNS = (
     "operating_point", "threshold", "sensitivity", "specificity", "gate", "gate_reasons", "warnings", "rendering",
     "pixel_intensity_relationship", "model", "model_version", "model_sha256", "execution_provider", "read_ms",
     "decode_ms", "preprocess_ms", "inference_ms", "total_ms", "reason_code", "reason_message", "images", "rejected",
-    "deciding_image", "probabilities",
+    "deciding_image", "probabilities", "label_index",
 )  # fmt: skip
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 

@@ -1,8 +1,9 @@
-"""Which inbox and which results folder a state folder belongs to.
+"""Which inbox, which results folder and which model a state folder belongs to.
 
 What the ledger calls decided has its result in one results folder. With another one, nothing would be written again,
 and nobody would be told. Both folders are known by their path, or under another path by a random number in a hidden
-file, which goes along when a folder is moved or copied.
+file, which goes along when a folder is moved or copied. A model is known by its name, so that a new version of it goes
+on; the results folder's hidden file holds it as well, since a new ledger is made from the results.
 """
 
 import contextlib
@@ -28,6 +29,10 @@ _RESULTS: Final = (
 _INBOX: Final = (
     "the state folder belongs to another inbox than {folder}; need the one it was used with (moved along with its "
     "hidden {mark}), or another state folder by --state"
+)
+_MODEL: Final = (
+    "{folder} belongs to the model {known}; this one is {name}: need {known}, or for {name} another results and "
+    "another state folder (--results, --state), with which all is classified again; both at once need two inboxes"
 )
 
 
@@ -66,6 +71,25 @@ class Belonging:
                 replace_alone(self._memory, json.dumps(known).encode())
                 self._known = known
             self._remembered.add(name)
+
+    def take_model(self, name: str) -> None:
+        """Remember the model; `remember("results")` was called before.
+
+        Raises:
+            UsageError: the state or the results are those of a model of another name.
+        """
+        results = self._folders["results"][0]
+        marked = _read(results / MARK_NAME)
+        for folder, memory in (("the state folder", self._known), ("the results folder", marked)):
+            if (known := memory.get("model", name)) != name:
+                raise UsageError(_MODEL.format(folder=folder, known=known, name=name))
+        with contextlib.suppress(OutputError):
+            if "model" not in self._known:
+                known_now = self._known | {"model": name}
+                replace_alone(self._memory, json.dumps(known_now).encode())
+                self._known = known_now
+            if "id" in marked and "model" not in marked:
+                replace_alone(results / MARK_NAME, json.dumps(marked | {"model": name}).encode())
 
 
 def _path_of(folder: Path) -> str:

@@ -46,7 +46,9 @@ WHERE key = ? AND size = ? AND mtime_ns = ? AND state IN ('done', 'rejected', 'i
 """
 _REMEMBER: Final = "UPDATE files SET inode = ?, ctime_ns = ? WHERE key = ?"
 _MOVED: Final = "UPDATE files SET moved = 1 WHERE key = ? AND size = ? AND mtime_ns = ?"
-_CONTENT: Final = "SELECT content, state, instance, study, reason, score, decides, day FROM contents "
+_CONTENT: Final = (
+    "SELECT content, state, instance, study, reason, score, decides, day, positive, read_by FROM contents "
+)
 
 
 class Ledger:
@@ -138,7 +140,8 @@ class Ledger:
                 # part of an image is no second image of its study, nor in conflict with the whole one
                 whole = outcome.state != "incomplete"
                 instance, study = (outcome.instance, outcome.study) if whole else (None, None)
-                rest = (instance, study, outcome.reason, outcome.score, outcome.decides, outcome.day)
+                verdict = (outcome.reason, outcome.score, outcome.decides, outcome.day)
+                rest = (instance, study, *verdict, outcome.positive, outcome.read_by)
                 connection.execute(ledger_schema.RECORD, (outcome.content, state, *rest))
                 if study is not None:
                     connection.execute(ledger_schema.SOIL, (study, _now()))

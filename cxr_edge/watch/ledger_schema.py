@@ -11,7 +11,7 @@ from cxr_edge.files import sync_folder
 from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.state_errors import LedgerDamaged, sqlite_errors, unusable
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 BUSY_MS: Final = 10_000
 WAL_LIMIT_BYTES: Final = 16 * 1024 * 1024
 CACHE_KIB: Final = 16 * 1024  # at most, of memory; SQLite's own 2 MB make looks over 100,000 files a seventh slower
@@ -44,7 +44,9 @@ CREATE TABLE contents (
     score REAL,
     decides INTEGER NOT NULL,
     day TEXT NOT NULL,              -- of the daily CSV file it belongs to
-    in_csv INTEGER NOT NULL
+    in_csv INTEGER NOT NULL,
+    positive INTEGER,               -- these two: NULL where they are not known
+    read_by BLOB                    -- digest of the model's SHA-256 and the operating point
 ) WITHOUT ROWID;
 CREATE INDEX contents_instance ON contents (instance) WHERE instance IS NOT NULL;
 CREATE INDEX contents_study ON contents (study) WHERE study IS NOT NULL;
@@ -69,6 +71,7 @@ END;
 """
 _MIGRATIONS: Final = {  # from the version to the next one
     1: "ALTER TABLE files ADD COLUMN inode INTEGER; ALTER TABLE files ADD COLUMN ctime_ns INTEGER;",
+    2: "ALTER TABLE contents ADD COLUMN positive INTEGER; ALTER TABLE contents ADD COLUMN read_by BLOB;",
 }
 SEE: Final = """
 INSERT INTO files (key, size, mtime_ns, state, content, tries, since, seen_day, moved, inode, ctime_ns)
@@ -78,11 +81,11 @@ ON CONFLICT (key) DO UPDATE SET size = excluded.size, mtime_ns = excluded.mtime_
     ctime_ns = excluded.ctime_ns
 """
 RECORD: Final = """
-INSERT INTO contents (content, state, instance, study, reason, score, decides, day, in_csv)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)
+INSERT INTO contents (content, state, instance, study, reason, score, decides, day, positive, read_by, in_csv)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
 ON CONFLICT (content) DO UPDATE SET state = excluded.state, reason = excluded.reason, score = excluded.score,
-    decides = excluded.decides, instance = coalesce(excluded.instance, instance),
-    study = coalesce(excluded.study, study)
+    decides = excluded.decides, positive = excluded.positive, read_by = excluded.read_by,
+    instance = coalesce(excluded.instance, instance), study = coalesce(excluded.study, study)
 """
 SOIL: Final = """
 INSERT INTO studies (key, dirty, changed) VALUES (?, 1, ?)

@@ -60,6 +60,8 @@ class Outcome:
         reason: code of its rejection.
         score: summed probability of the positive labels.
         decides: whether it may decide its study: frontal, and the gate lets it pass.
+        positive: what was decided; None where it was not, or is not known.
+        read_by: digest of the model and the operating point, as `stored_row.read_by`; None likewise.
         day: ISO date of the daily CSV file that it belongs to: that of its result file, known once this is written.
 
     Raises:
@@ -74,6 +76,8 @@ class Outcome:
     reason: str | None = None
     score: float | None = None
     decides: bool = False
+    positive: bool | None = None
+    read_by: bytes | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never be found again."""
@@ -94,13 +98,16 @@ class Content:
     score: float | None
     decides: bool
     day: str
+    positive: bool | None = None
+    read_by: bytes | None = None
 
 
 def content_of(row: tuple[Any, ...]) -> Content:
     """A content as the ledger's table has it; a reason that only a newer release knows is `internal` here."""
-    content, state, instance, study, reason, score, decides, day = row
+    content, state, instance, study, reason, score, decides, day, positive, read_by = row
     known = reason if reason is None or reason in _REASONS else Reason.INTERNAL.value
-    return Content(content, state, instance, study, known, score, bool(decides), day)
+    decided = None if positive is None else bool(positive)
+    return Content(content, state, instance, study, known, score, bool(decides), day, decided, read_by)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,12 @@ from cxr_edge.watch.ledger import Ledger, Rebuilt
 from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox
 from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.state_errors import sqlite_errors, unusable
-from cxr_edge.watch.stored_row import parse_row
+from cxr_edge.watch.stored_row import parse_row, read_by
 from cxr_edge.watch.studies import rename_studies
 
 _BATCH: Final = 500
 _NAME: Final = re.compile(r"[0-9a-f]{64}\.json", re.ASCII)
-_Content = tuple[bytes, str, bytes | None, bytes | None, str | None, float | None, bool, str]
+_Content = tuple[bytes, str, bytes | None, bytes | None, str | None, float | None, bool, str, bool | None, bytes | None]
 
 
 def is_missing(path: Path, results: Path) -> bool:
@@ -138,4 +138,6 @@ def _read(entry: "os.DirEntry[str]", keys: Keys) -> _Content | None:
         row["score"] if classified else None,
         classified and row["gate"]["status"] != "refused",
         datetime.fromtimestamp(status.st_mtime).astimezone().date().isoformat(),
+        row["positive"] if classified else None,
+        read_by(row),
     )

@@ -58,7 +58,8 @@ def run(settings: Settings, stop: threading.Event, observer: Observer) -> int:
         where something of the inbox could not be decided.
 
     Raises:
-        UsageError: there is no such inbox; another watcher is at work; the state belongs to other folders.
+        UsageError: there is no such inbox; another watcher is at work; the state belongs to other folders, or
+            to another model.
         ModelError, ContractError, ProviderError, EnvironmentUnusable: as `cxr_edge.load`.
         OutputError: the state folder cannot be made, locked or written.
         InboxAway: with `once`, when the inbox goes away.
@@ -106,6 +107,7 @@ class _Service:
                 stack.enter_context(self._lock)
                 if self._insist(lambda: self._take_folders(stack)):
                     classifier = stack.enter_context(load_model(self._settings, self._observer))
+                    self._belonging.take_model(classifier.model.name)
                     keys = Keys.open(self._folder)
                     code = self._watch_on(classifier, keys)
             reason = "asked to"

@@ -1,12 +1,14 @@
 """A result file or a study's summary read back: a valid row, of the content a result is named after, or nothing."""
 
+import hashlib
 import json
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Final, Literal, NoReturn
 
-from msgspec import Meta, Struct, ValidationError, convert
+from msgspec import Meta, Struct, ValidationError, convert, field
 
 from cxr_edge.results import ROW_SCHEMA_VERSION, Row
 
+_READ_BY_BYTES: Final = 16
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 
@@ -109,6 +111,16 @@ class _ClassifiedStudy(_Study, tag_field="status", tag="classified"):
     model: _Model
     execution_provider: str
     label_index: Annotated[int, Meta(ge=0)] | None = None  # absent in earlier results
+    warnings: list[_Note] = field(default_factory=list)  # absent where there is none
+
+
+def read_by(row: Row) -> bytes | None:
+    """A digest of the model's SHA-256 and the operating point behind a row; None where nothing was decided."""
+    if row["status"] != "classified":
+        return None
+    point = row["operating_point"]
+    behind = (row["model"]["sha256"], point["name"], float(point["threshold"]))
+    return hashlib.sha256(json.dumps(behind).encode()).digest()[:_READ_BY_BYTES]
 
 
 def parse_study(data: bytes) -> Row | None:

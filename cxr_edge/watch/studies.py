@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -12,9 +13,13 @@ from cxr_edge.watch.keys import Keys
 from cxr_edge.watch.ledger_values import Content
 from cxr_edge.watch.outbox import MAX_RESULT_BYTES, Outbox, to_json
 from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
-from cxr_edge.watch.stored_row import parse_study
+from cxr_edge.watch.stored_row import parse_study, read_by
 
 _NAME: Final = re.compile(r"study-[0-9a-f]{32}\.json", re.ASCII)
+SEVERAL_MODELS: Final = {
+    "code": "several_models",
+    "message": "not all images of this study were read by one model at one operating point",
+}
 _NO_IDENTIFIERS: Final = {"path": None, "sop_instance_uid": None, "study_instance_uid": None}
 
 
@@ -69,17 +74,46 @@ def write_study(outbox: Outbox, key: bytes, images: Sequence[Content], *, identi
 
 def _row(outbox: Outbox, images: Sequence[Content], rejected: int, last: Row | None) -> Row | None:
     """The summary, but for the study's UID; None where the deciding image's verdict is gone."""
-    scored = [(image.score, image) for image in images if image.decides and image.score is not None]
+    scored = [_completed(outbox, image, last) for image in images if image.decides and image.score is not None]
     if not scored:
         return summary_row(len(images), rejected, None, None)
-    _, deciding = max(scored, key=lambda pair: pair[0])  # of equals the first
+    deciding = max(scored, key=_rank)  # of equals the first
     sha256 = deciding.content.hex()
-    found = outbox.read_row(sha256)
+    found, row = outbox.read_row(sha256), None
     if found is not None and found["status"] == "classified":
-        return summary_row(len(images), rejected, found, None)
-    if last is not None and last.get("deciding_image", {}).get("content_sha256") == sha256:
-        return {**last, "images": len(images), "rejected": rejected}
-    return None
+        row = summary_row(len(images), rejected, found, None)
+    elif last is not None and _decided_by(last, sha256):
+        row = {**last, "images": len(images), "rejected": rejected}
+        row.pop("warnings", None)
+    readers = {image.read_by for image in scored if image.read_by is not None}
+    return {**row, "warnings": [SEVERAL_MODELS]} if row is not None and len(readers) > 1 else row
+
+
+def _rank(image: Content) -> tuple[int, float]:
+    """A positive decides before a negative: scores of two models, or against two thresholds, tell nothing together.
+
+    One that is not known, its result gone, may have been positive.
+    """
+    place = {True: 2, None: 1, False: 0}[image.positive]
+    return place, image.score or 0.0
+
+
+def _completed(outbox: Outbox, image: Content, last: Row | None) -> Content:
+    """With what the ledger of an earlier release does not hold, from the result or the last summary."""
+    if image.positive is not None:
+        return image
+    sha256 = image.content.hex()
+    row = outbox.read_row(sha256)
+    if (row is None or row["status"] != "classified") and last is not None and _decided_by(last, sha256):
+        row = last
+    if row is None or row["status"] != "classified":
+        return image
+    return replace(image, positive=row["positive"], read_by=read_by(row))
+
+
+def _decided_by(summary: Row, sha256: str) -> bool:
+    decided: bool = summary.get("deciding_image", {}).get("content_sha256") == sha256
+    return decided
 
 
 def _uid(outbox: Outbox, images: Sequence[Content], row: Row, last: Row | None) -> str | None:

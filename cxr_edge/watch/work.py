@@ -27,6 +27,7 @@ from cxr_edge.watch.reading import Outcome as Reading
 from cxr_edge.watch.reading import Read, read
 from cxr_edge.watch.recheck import Rechecker, Unsteady
 from cxr_edge.watch.state_errors import LedgerDamaged, StateUnusable
+from cxr_edge.watch.stored_row import read_by
 
 READERS: Final = 2  # a share answers slowly; the network need not wait for it
 AHEAD: Final = 4
@@ -256,6 +257,8 @@ class Worker:
             reason=result.reason.value if isinstance(result, Rejection) else None,
             score=None if isinstance(result, Rejection) else result.score,
             decides=may_decide(result),
+            positive=None if isinstance(result, Rejection) else result.positive,
+            read_by=read_by(row),
         )
         heat_map, latency_ms = self._heat_map(result), result.latency.total_ms
         self._hand_over(Decided(entry=entry, outcome=outcome, row=row, heat_map=heat_map, latency_ms=latency_ms))

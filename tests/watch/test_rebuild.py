@@ -25,6 +25,7 @@ from cxr_edge.watch.ledger import Content, Ledger, LedgerDamaged, Outcome, Rebui
 from cxr_edge.watch.outbox import Outbox
 from cxr_edge.watch.outbox_fault import OutboxUnavailable
 from cxr_edge.watch.rebuild import rebuild
+from cxr_edge.watch.stored_row import read_by
 
 KEYS = Keys(bytes(32))
 NOON = 1795176000  # 2026-11-20T12:00Z: the same day almost everywhere
@@ -87,7 +88,16 @@ def test_knows_every_result_again(path: Path) -> None:
         day = time.strftime("%Y-%m-%d", time.localtime(NOON))
         content = bytes.fromhex(sha256(3))
         assert ledger.known(content) == Content(
-            content, "classified", KEYS.of("1.2.3"), KEYS.of("1.1"), None, 0.8, decides=True, day=day
+            content,
+            "classified",
+            KEYS.of("1.2.3"),
+            KEYS.of("1.1"),
+            None,
+            0.8,
+            decides=True,
+            day=day,
+            positive=True,
+            read_by=read_by(classified(3)),
         )
         content = bytes.fromhex(sha256(4))
         assert ledger.known(content) == Content(

@@ -197,6 +197,8 @@ def test_a_ledger_of_an_earlier_release(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("ALTER TABLE files DROP COLUMN inode")
         connection.execute("ALTER TABLE files DROP COLUMN ctime_ns")
+        connection.execute("ALTER TABLE contents DROP COLUMN positive")
+        connection.execute("ALTER TABLE contents DROP COLUMN read_by")
         connection.execute("UPDATE meta SET value = 1 WHERE name = 'schema_version'")
     connection.close()
     for _ in range(2):

@@ -1,23 +1,25 @@
 """A study is summed up once it is quiet, as `cxr-edge classify` sums it up, and again when a late image comes."""
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from contracts import make_prediction
+from contracts import POINT, make_prediction
 from volumes import fill, small_volume
 
 from cxr_edge.errors import Reason
 from cxr_edge.results import StudyCollector, to_row
 from cxr_edge.results.studies import may_decide
-from cxr_edge.types import Gate, Prediction, Rejection, Source, Tags
+from cxr_edge.types import Gate, ModelIdentity, Prediction, Rejection, Source, Tags
 from cxr_edge.watch.ledger_values import Content
 from cxr_edge.watch.outbox import Outbox
 from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
-from cxr_edge.watch.studies import Summary, write_study
+from cxr_edge.watch.stored_row import parse_study, read_by
+from cxr_edge.watch.studies import SEVERAL_MODELS, Summary, write_study
 
 SCHEMA = json.loads(files("cxr_edge.results").joinpath("result.schema.json").read_text(encoding="utf-8"))
 KEY = bytes(range(16))
@@ -49,7 +51,18 @@ def _known(result: Prediction | Rejection) -> Content:
     content = bytes.fromhex(result.source.content_sha256)
     if isinstance(result, Rejection):
         return Content(content, "rejected", None, KEY, result.reason.value, None, decides=False, day="")
-    return Content(content, "classified", None, KEY, None, result.score, decides=may_decide(result), day="")
+    return Content(
+        content,
+        "classified",
+        None,
+        KEY,
+        None,
+        result.score,
+        decides=may_decide(result),
+        day="",
+        positive=result.positive,
+        read_by=read_by(to_row(result)),
+    )
 
 
 def _write(folder: Path, *results: Prediction | Rejection, identifiers: bool = True) -> list[Content]:
@@ -219,3 +232,50 @@ def test_full_disk_leaves_the_last_whole_summary(tmp_path: Path) -> None:
         filler.unlink()
         write_study(outbox, KEY, images)
         assert _summary(folder)["images"] == 3
+
+
+OLD_MODEL = ModelIdentity("old", "1.0.0", "cd" * 32)
+
+
+def _of_two_models() -> tuple[Prediction, Prediction]:
+    """A positive of one model and a higher negative of another one."""
+    old = replace(_image("a", 0.3), positive=True, model=OLD_MODEL, operating_point=replace(POINT, threshold=0.244))
+    return old, _image("b", 0.4)
+
+
+def _of_an_earlier_release(images: list[Content]) -> list[Content]:
+    return [replace(image, positive=None, read_by=None) for image in images]
+
+
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_positive_decides_before_a_higher_negative_of_another_model(tmp_path: Path, *, earlier: bool) -> None:
+    images = _write(tmp_path, *_of_two_models())
+    if earlier:
+        images = _of_an_earlier_release(images)
+    assert write_study(Outbox(tmp_path), KEY, images) is Summary.WRITTEN
+    summary = _summary(tmp_path)
+    assert (summary["positive"], summary["deciding_image"]["path"]) == (True, "a.dcm")
+    assert summary["warnings"] == [SEVERAL_MODELS]
+    assert parse_study((tmp_path / NAME).read_bytes()) == summary
+    late = [*images, *_write(tmp_path, _image("c", 0.45))]
+    _take(tmp_path, "a", "b", "c")  # the ledger knows, or the last summary does
+    assert write_study(Outbox(tmp_path), KEY, late) is Summary.WRITTEN
+    assert (_summary(tmp_path)["images"], _summary(tmp_path)["positive"]) == (3, True)
+
+
+def test_one_model_at_two_operating_points_is_told(tmp_path: Path) -> None:
+    images = _write(
+        tmp_path, _image("a", 0.2), replace(_image("b", 0.3), operating_point=replace(POINT, threshold=0.4))
+    )
+    write_study(Outbox(tmp_path), KEY, images)
+    assert _summary(tmp_path)["warnings"] == [SEVERAL_MODELS]
+    assert _summary(tmp_path)["deciding_image"]["path"] == "b.dcm"
+
+
+def test_what_may_have_been_positive_is_not_called_negative(tmp_path: Path) -> None:
+    images = _write(tmp_path, *_of_two_models())
+    _take(tmp_path, "a")
+    assert write_study(Outbox(tmp_path), KEY, _of_an_earlier_release(images)) is Summary.NOT_POSSIBLE
+    images = _of_an_earlier_release(images) + _write(tmp_path, _image("c", 0.6))
+    assert write_study(Outbox(tmp_path), KEY, images) is Summary.WRITTEN
+    assert _summary(tmp_path)["deciding_image"]["path"] == "c.dcm"

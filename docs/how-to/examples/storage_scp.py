@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=11112, help="0: any free one, see the log")
     parser.add_argument("--ae-title", default="CXR_EDGE")
     parser.add_argument("--allow", action="append", default=[], help="calling AE title, repeatable; default: all")
-    parser.add_argument("--model", help="name or .onnx file; default: the released model")
+    parser.add_argument("--model", help="name or .onnx file; default: resnet50-binary")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     keep_patients_out_of_logs()
