@@ -19,12 +19,16 @@ from cxr_edge.engine import Engine
 from cxr_edge.modelfile import read_model
 from cxr_edge.preprocess import preprocess
 from cxr_edge_export import dataset, features
+from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.selection import read_selected
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.strangers import synthetic_families
 
 if TYPE_CHECKING:
     from cxr_edge.contract import Contract
+    from cxr_edge_export.recipe import Recipe
 
+MODELS = Path(__file__).resolve().parent.parent / "models"  # where a model's recipe says how its classes are found
 # of conv3_block4_out every second pixel is computed, of the others all
 LAYERS = ("conv2_block2_out", "conv3_block3_out", "conv3_block4_out", "conv4_block3_out", "conv5_block3_out")
 COMPONENTS = (32, 64, 128, 192)
@@ -44,7 +48,8 @@ def main() -> None:
     options = parser.parse_args()
     model = read_model(options.model)
     content, contract = model.content, read_contract(load_onnx(model.content))
-    groups = _groups(options.training, options.validation, options.images, contract)
+    recipe = read_recipe(MODELS / contract.identity.name / "recipe.toml").recipe
+    groups = _groups(options.training, options.validation, options.images, recipe, contract)
     rows = []
     for layer in options.layers:
         network = load_onnx(content)
@@ -63,10 +68,12 @@ def main() -> None:
         write_result("gate_layers", {"model": model.sha256, "images": options.images, "rows": rows})
 
 
-def _groups(training: Path, validation: Path, count: int, contract: "Contract") -> "dict[str, list[np.ndarray]]":
+def _groups(
+    training: Path, validation: Path, count: int, recipe: "Recipe", contract: "Contract"
+) -> "dict[str, list[np.ndarray]]":
     """Tensors by name: for the fit, for the limit, and those that are measured."""
-    held_out = dataset.read_images(validation, contract.labels, root=training)
-    pool = dataset.without(dataset.read_images(training, contract.labels), held_out)
+    held_out = read_selected(recipe, validation, training)
+    pool = dataset.without(read_selected(recipe, training, training), held_out)
     order = np.random.Generator(np.random.PCG64(1)).permutation(len(pool))[:count]
     drawn = [pool[index] for index in order]
     patients = sorted({image.patient for image in drawn})
