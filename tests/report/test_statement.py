@@ -28,19 +28,22 @@ def test_in_english_it_is_the_contracts_own() -> None:
     assert safety_statement(contract, "en") == Statement(contract.intended_use.statement, None)
 
 
-def test_in_spanish_it_says_all_that_the_released_model_states() -> None:
-    said = Statement(f"{NO_DEVICE} {OF_CHILDREN}: neumonía o normal. {LIMITS}", None)
-    assert safety_statement(_of_recipe("resnet50-binary"), "es") == said
+@pytest.mark.parametrize(
+    ("model", "labels"),
+    [
+        ("resnet50-binary", "neumonía o normal"),
+        ("inception-three-class", "neumonía bacteriana, neumonía viral o normal"),
+    ],
+)
+def test_in_spanish_it_says_all_that_the_released_models_state(model: str, labels: str) -> None:
+    said = Statement(f"{NO_DEVICE} {OF_CHILDREN}: {labels}. {LIMITS}", None)
+    assert safety_statement(_of_recipe(model), "es") == said
 
 
 @pytest.mark.parametrize(
     ("model", "purpose"),
     [
         ("covid-cnn", "Modelo para radiografías de tórax (proyecciones: PA): COVID-19 o sano."),
-        (
-            "inception-three-class",
-            f"{OF_CHILDREN}: neumonía bacteriana, neumonía viral o normal.",
-        ),
     ],
 )
 def test_what_is_said_in_other_words_follows_as_it_stands(model: str, purpose: str) -> None:
