@@ -167,12 +167,16 @@ def make_contract(**changes: Any) -> Contract:
         ),
     )
     contract = replace(contract, **changes)
-    return contract if len(contract.labels) == 2 or "parity" in changes else with_label_figures(contract)
+    return contract if "parity" in changes else with_figures(contract)
 
 
-def with_label_figures(contract: Contract) -> Contract:
-    """The contract of a network with more labels than two: what its certificate says of each, per operating point."""
+def with_figures(contract: Contract) -> Contract:
+    """The contract with flips at its operating points and, of more labels than two, which of them were given."""
     count, images = len(contract.labels), COMPARISON.images
+    flips = tuple(
+        Flips(operating_point=point.name, positive_to_negative=1, negative_to_positive=1)
+        for point in contract.operating_points
+    )
     row = (images, *[0] * (count - 1))
     given = tuple(
         GivenLabels(
@@ -183,7 +187,7 @@ def with_label_figures(contract: Contract) -> Contract:
         )
         for point in contract.operating_points
     )
-    part = replace(COMPARISON, labels=given)
+    part = replace(COMPARISON, flips=flips, labels=given if count > 2 else ())
     return replace(contract, parity=replace(contract.parity, validation=part, agreement=part))
 
 

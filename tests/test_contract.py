@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from contracts import COMPARISON, MEMBER, POINT, make_contract
+from contracts import MEMBER, POINT, make_contract
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,7 +32,6 @@ def test_reads_back_what_was_written() -> None:
 )
 def test_round_trip_keeps_every_bit(threshold: float, mean: tuple[float, ...], labels: list[str]) -> None:
     share = (1 / len(labels),) * len(labels)
-    part = replace(COMPARISON, flips=COMPARISON.flips[:1])
     member = replace(MEMBER, normalization=replace(MEMBER.normalization, mean=mean))
     contract = make_contract(
         operating_points=(replace(POINT, threshold=threshold),),
@@ -40,7 +39,6 @@ def test_round_trip_keeps_every_bit(threshold: float, mean: tuple[float, ...], l
         labels=tuple(labels),
         positive_labels=(labels[0],),
         golden=replace(CONTRACT.golden, cases=(replace(CASE, reference=share, exported=share),)),
-        parity=replace(CONTRACT.parity, validation=part, agreement=part),
     )
     assert from_json(to_json(contract)) == contract
 

@@ -62,9 +62,16 @@ def without_activation_map(contract: Contract) -> Contract:
     return replace(contract, outputs=replace(contract.outputs, activation_map=None))
 
 
-def _build(onnx: Any, contract: Contract, *, channels: int = 3, constant: tuple[float, ...] | None = None) -> bytes:
+def _build(
+    onnx: Any,
+    contract: Contract,
+    *,
+    channels: int = 3,
+    classes: int | None = None,
+    constant: tuple[float, ...] | None = None,
+) -> bytes:
     helper, numpy_helper = onnx.helper, onnx.numpy_helper
-    classes = len(contract.labels)
+    classes = classes or len(contract.labels)
     kernel = np.zeros((classes, channels, 1, 1), np.float32)
     kernel[0], kernel[1:] = -GAIN / 2 / channels, GAIN / 2 / channels
     bias = (-kernel.sum(axis=(1, 2, 3)) * 127.5).astype(np.float32)

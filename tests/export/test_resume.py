@@ -59,7 +59,7 @@ def assert_the_same(run: Path, other: Path, keras: Any) -> None:
     assert figures[0] == figures[1]
 
 
-BACKBONE: dict[str, Any] = {"backbone": "MobileNetV2", "layers": [{"kind": "global-average-pool"}]}
+BACKBONE: dict[str, Any] = {"backbone": "MobileNet", "layers": [{"kind": "global-average-pool"}]}
 STAGE: dict[str, Any] = {"batch": 8, "learning_rate": 0.01}
 HEAD_FIRST = [STAGE | {"epochs": 3, "backbone_layers": 0}, STAGE | {"epochs": 1, "backbone_layers": 3}]
 AUXILIARY = {"weight": 0.5, "classes": [{"label": "healthy", "folder": "NORMAL"}, {"label": "PNEUMONIA"}]}
