@@ -1,7 +1,6 @@
 """Three labels from end to end: converted, certified label by label, shown in the card, measured on changed images."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 
 import cxr_edge
 from cxr_edge.contract import Contract
-from cxr_edge.errors import LimitBroken
 from cxr_edge.info import describe
 from cxr_edge.metrics import wilson_interval
 from cxr_edge_export.card import write_card
@@ -91,6 +89,7 @@ def test_the_certificate_says_which_labels_are_given(three: Path, contract: Cont
                     counted[true][LABELS.index(result.label)] += 1
         assert [list(row) for row in given.confusion] == counted
         assert given.accuracy == wilson_interval(sum(counted[i][i] for i in range(3)), part.images)
+    assert any(given.changed for given in contract.parity.agreement.labels), "quantization changes what barely leads"
     assert [given.operating_point for given in part.labels] == [point.name for point in contract.operating_points]
 
 
@@ -106,18 +105,6 @@ def test_info_and_card_show_them(three: Path, contract: Contract, tmp_path: Path
     card = (tmp_path / "CARD.md").read_text(encoding="utf-8")
     assert f"| {rows[3][0]} | {rows[3][1]} |" in card
     assert "none: anything of the right size is classified" in card
-
-
-def test_a_label_that_quantization_changes_breaks_a_limit(
-    request_of_three: Any, contract: Contract, tmp_path: Path
-) -> None:
-    strict = tmp_path / "strict.toml"
-    text = Path(request_of_three.recipe).read_text(encoding="utf-8")
-    strict.write_text(text.replace("[limits]", "[limits]\nchanged_label_share = 0.0"), encoding="utf-8")
-    assert any(given.changed for given in contract.parity.agreement.labels), "else this test proves nothing"
-    with pytest.raises(LimitBroken, match="were given another label at operating point"):
-        convert(replace(request_of_three, recipe=strict, output=tmp_path / "strict.onnx"))
-    assert not (tmp_path / "strict.onnx").exists()
 
 
 def test_shifts_say_whether_the_label_stays(three: Path, request_of_three: Any, tmp_path: Path) -> None:
