@@ -461,7 +461,6 @@ def test_a_large_sample_raises_no_doubt_about_its_size(classifier: Classifier, t
     assert overlay_from_json(overlay_to_json(overlay_of(report))) == overlay_of(report)
 
 
-@pytest.mark.slow
 def test_real_images_agree_with_scikit_learn(data_folder: Path, tmp_path: Path) -> None:
     """The 532 validation images, folders linked; every figure from scikit-learn on the same scores."""
     sklearn = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn, of the test extra")

@@ -1,11 +1,14 @@
 """A tiny Keras classifier, really trained on phantoms, and labelled folders of them."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from recipes import RECIPE, SIDE
 
@@ -107,15 +110,31 @@ def keras() -> Any:
     return module
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A file that the first of all workers makes, and the others wait for."""
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            part = place.with_name(f"part-{name}")
+            make(part)
+            part.rename(place)
+    return place
+
+
 @pytest.fixture(scope="session")
-def trained(keras: Any) -> Any:
+def trained(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The tiny network after a few seconds of training on phantoms."""
-    keras.utils.set_random_seed(1)
-    network = tiny_network(keras)
-    network.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
-    images, labels = tensors_of(range(48))
-    network.fit(images, labels, epochs=80, batch_size=16, verbose=0)
-    return network
+
+    def train(path: Path) -> None:
+        keras.utils.set_random_seed(1)
+        network = tiny_network(keras)
+        network.compile(keras.optimizers.Adam(0.003), "sparse_categorical_crossentropy")
+        images, labels = tensors_of(range(48))
+        network.fit(images, labels, epochs=80, batch_size=16, verbose=0)
+        network.save(path)
+
+    return keras.saving.load_model(made_once(tmp_path_factory, "trained.keras", train))
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +164,4 @@ def converted(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) ->
     """The INT8 file that the tiny network becomes. Read only."""
     from cxr_edge_export.convert import convert
 
-    output = tmp_path_factory.mktemp("converted") / "tiny.onnx"
-    convert(workbench.request(output))
-    return output
+    return made_once(tmp_path_factory, "tiny.onnx", lambda path: convert(workbench.request(path)))

@@ -21,6 +21,7 @@ def recipe_on(folder: Path, backbone: str) -> Recipe:
     return read_recipe(recipe_file(folder, network=network)).recipe
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_drops_nothing_out(tmp_path: Path) -> None:
     """Stochastic depth goes on in layers that are not trained: a step on images is one on their feature maps."""
     network = {"backbone": "EfficientNetB0", "layers": [{"kind": "global-average-pool"}]}

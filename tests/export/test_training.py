@@ -317,6 +317,7 @@ def test_a_stage_may_have_an_augmentation_of_its_own(
     assert augmentations == [Augmentation(flip=True), Augmentation(aspect=0.3), Augmentation()]
 
 
+@pytest.mark.slow
 def test_feature_maps_are_not_kept_where_the_stage_augments(
     tmp_path: Path, data: Path, augmentations: list[Augmentation]
 ) -> None:
@@ -327,6 +328,7 @@ def test_feature_maps_are_not_kept_where_the_stage_augments(
     assert augmentations == [Augmentation(flip=True)]
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path, data: Path, keras: Any) -> None:
     network = {"backbone": "MobileNet", "layers": [{"kind": "global-average-pool"}]}
     stages = [{"epochs": 2, "batch": 8, "learning_rate": 0.01, "backbone_layers": layers} for layers in (0, 3)]

@@ -81,6 +81,7 @@ def test_a_trial_given_up_has_no_figure() -> None:
     assert [row.figure for row in found] == [0.4, None]
 
 
+@pytest.mark.slow
 def test_trials_that_diverge_are_given_up(tmp_path: Path, data: Path) -> None:
     plan = {"optimizer": "sgd", "stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
     recipe, space = recipe_file(tmp_path, training=plan), tmp_path / "space.toml"
@@ -128,6 +129,7 @@ def test_a_space_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     assert read_space(tmp_path / "space.toml").trials == 3
 
 
+@pytest.mark.slow
 def test_values_that_go_alone_and_not_together_end_a_trial_and_not_the_search(tmp_path: Path, data: Path) -> None:
     stage = {"epochs": 2, "batch": 8, "learning_rate": 0.01, "warmup_epochs": 0}
     recipe, space = recipe_file(tmp_path, training={"stages": [stage]}), tmp_path / "space.toml"
@@ -185,6 +187,7 @@ def test_the_tuned_recipe_finds_its_weights(
     assert train(request(tuned, data, tmp_path / "again"), Watching()).weights.startswith("sha256:")
 
 
+@pytest.mark.slow
 def test_layers_that_do_not_fit_are_refused_at_once_or_end_their_trial_alone(tmp_path: Path, data: Path) -> None:
     pools = [{"kind": "max-pool", "size": 2}] * 2
     layers = [{"kind": "conv", "filters": 4}, *pools, {"kind": "conv", "filters": 4}, {"kind": "global-average-pool"}]

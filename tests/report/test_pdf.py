@@ -38,7 +38,6 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert report_pdf(read, CONTRACT, created=CREATED + timedelta(minutes=1)) != first
 
 
-@pytest.mark.slow
 def test_the_same_bytes_in_any_process() -> None:
     path = os.pathsep.join(sys.path)
     digests = set()

@@ -78,7 +78,6 @@ def test_an_answer_before_the_end_of_the_body_arrives(tiny: Path) -> None:
                 assert connection.recv(1) == b""
 
 
-@pytest.mark.slow
 def test_clients_that_trickle(tiny: Path, image: File) -> None:
     """A header that does not end, a body that pauses, one that comes too slowly."""
     with Server(tiny) as server:

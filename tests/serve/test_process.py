@@ -144,7 +144,6 @@ def test_what_is_at_work_is_finished(tiny: Path, image: File) -> None:
         assert [answer.result().status_code for answer in answers] == [200] * 6
 
 
-@pytest.mark.slow
 @SIGNALS
 def test_what_takes_longer_than_the_grace_time_is_cut_off(tiny: Path, image: File) -> None:
     with Server(tiny, script=slow_server(60)) as server, ThreadPoolExecutor(1) as clients:

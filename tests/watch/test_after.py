@@ -417,7 +417,6 @@ for path in sorted(inbox.rglob("*.dcm")):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("volumes", [1, 2])
 def test_killed_at_any_moment_nothing_is_lost_and_nothing_half(tmp_path: Path, volumes: int) -> None:
     inbox, randomness, killed_within = tmp_path / "inbox", random.Random(3), 0  # noqa: S311 - moments to kill at

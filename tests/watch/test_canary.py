@@ -110,7 +110,6 @@ main()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("identifiers", [True, False], ids=["identifiers", "no-identifiers"])
 def test_no_mark_leaves_the_images(tmp_path: Path, tiny: Path, *, identifiers: bool) -> None:
     inbox, outbox, temporary, trace = (tmp_path / name for name in ("in", "out", "temporary", "trace"))

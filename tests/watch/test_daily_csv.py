@@ -287,7 +287,6 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_no_reader_ever_sees_half_a_line(tmp_path: Path) -> None:
     rows, looks, randomness, path = 400, 0, random.Random(7), tmp_path / f"results-{DAY}.csv"  # noqa: S311
     _fill(tmp_path, *range(rows))

@@ -16,7 +16,7 @@ from watch_kill import Ended, run
 from watch_witness import RESULT, Witness
 from watched import QUICK, Scene, processes
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 OPTIONS = (*QUICK, "--incomplete-after", "4", "--study-timeout", "1")
 NO_DATA = Path("none")
 

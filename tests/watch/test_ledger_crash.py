@@ -90,7 +90,6 @@ def killed_run(folder: Path, after_s: float) -> None:
     assert child.returncode == -signal.SIGKILL if sys.platform != "win32" else child.returncode == 1, errors.decode()
 
 
-@pytest.mark.slow
 def test_is_consistent_whenever_it_is_killed(folder: Path) -> None:
     rounds = random.Random(5)  # noqa: S311 - moments, no secrets
     for _ in range(KILLS):

@@ -305,7 +305,6 @@ for number in itertools.count(int(sys.argv[3])):
 """
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_no_partial_result(tmp_path: Path) -> None:
     randomness, killed_while_writing, reached = random.Random(5), 0, 0  # noqa: S311 - moments to kill at
     folder = tmp_path / "out"

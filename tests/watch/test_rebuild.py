@@ -293,7 +293,6 @@ def _interrupting(call: Callable[..., Any], left: list[int]) -> Callable[..., An
     return wrapped
 
 
-@pytest.mark.slow
 def test_killed_at_any_moment_it_is_done_again(path: Path) -> None:
     folder = path.parent
     write_results(folder / "results", [classified(number) for number in range(600)])

@@ -226,7 +226,6 @@ def test_results_that_cannot_be_written_from_the_start(tmp_path: Path, tiny: Pat
             assert watcher.ends(signal.SIGTERM)[0] == 0
 
 
-@pytest.mark.slow
 def test_a_summary_that_is_owed_is_a_visible_fault_and_no_flood(tmp_path: Path, tiny: Path) -> None:
     """The images are done when the disk fails: only what is made from them is missing."""
     inbox = tmp_path / "in"
