@@ -24,7 +24,7 @@ from cxr_edge.serve.app import Application, make_application
 from cxr_edge.serve.log import Log
 from cxr_edge.serve.settings import Settings
 
-PATIENCE_S = 30.0  # a busy machine is no failure
+PATIENCE_S = 120.0  # a busy machine is no failure
 PORT = 8000
 OWN = "http://127.0.0.1:8000"
 BOUNDARY = "frontier"

@@ -331,17 +331,17 @@ def test_a_process_that_died_between_two_images_costs_none(image: Path) -> None:
 
 @POSIX
 def test_a_hang_costs_one_image_and_says_which_bytes(image: Path) -> None:
-    with Pool(replace(ONE, seconds=0.4)) as pool:
+    with Pool(replace(ONE, seconds=2.0)) as pool:  # enough for the first image, where others work beside it
         preparer = _preparer(pool)
         preparer.prepare(image)
         pid = _stopped(pool)
         big = image.read_bytes() + bytes(1 << 20)  # more than a pipe holds: even handing it over hangs
         started = time.monotonic()
         lost = _rejection(preparer.prepare_safely(big))
-        assert 0.4 <= time.monotonic() - started < 3
+        assert 2.0 <= time.monotonic() - started < 12
         assert lost.reason is cxr_edge.Reason.DECODE_TIMEOUT
         assert lost.source.content_sha256
-        assert lost.latency.total_ms >= 400
+        assert lost.latency.total_ms >= 2000
         assert _is_gone(pid)
         assert isinstance(preparer.prepare(image), Prepared)
 

@@ -25,7 +25,7 @@ from cxr_edge.watch import service
 from cxr_edge.watch.events import Event
 from cxr_edge.watch.settings import Settings
 
-PATIENCE_S = 30.0  # a busy machine is no failure
+PATIENCE_S = 120.0  # a busy machine is no failure
 UID_ROOT = "1.2.826.0.1.3680043.8.498.77"
 Kind = TypeVar("Kind")
 Row = dict[str, Any]

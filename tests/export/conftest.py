@@ -111,7 +111,7 @@ def keras() -> Any:
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A file that the first of all workers makes, and the others wait for."""
+    """A file or folder that the first of all workers makes, and the others wait for."""
     base = factory.getbasetemp()
     place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with FileLock(f"{place}.lock"):
@@ -164,4 +164,8 @@ def converted(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) ->
     """The INT8 file that the tiny network becomes. Read only."""
     from cxr_edge_export.convert import convert
 
-    return made_once(tmp_path_factory, "tiny.onnx", lambda path: convert(workbench.request(path)))
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        convert(workbench.request(folder / "tiny.onnx"))
+
+    return made_once(tmp_path_factory, "converted", make) / "tiny.onnx"
