@@ -78,6 +78,7 @@ def chromium() -> Iterator[Any]:
     executable = next(filter(None, map(shutil.which, names)), None)
     if executable is None:
         pytest.skip("needs chromium on the PATH")
+    playwright.expect.set_options(timeout=60_000)  # a busy machine is no failure
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         yield browser
