@@ -1,6 +1,6 @@
 """The values that flow through the package: frozen, without behaviour beyond what their own fields decide."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -54,6 +54,11 @@ class Tags:
     presentation_intent_type: str | None = None
     photometric_interpretation: str | None = None
     pixel_intensity_relationship: str | None = None
+
+
+def side_is_label(labels: Sized) -> bool:
+    """Whether positive or negative says which label it is: so with two labels, one on each side, never with more."""
+    return len(labels) == 2  # noqa: PLR2004 - the two sides
 
 
 class Part(NamedTuple):

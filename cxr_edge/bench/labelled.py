@@ -12,7 +12,7 @@ from cxr_edge.bench.report import Accuracy, Agreement, Excluded, Labelled
 from cxr_edge.errors import InputError, UsageError
 from cxr_edge.labelled import LabelledImage
 from cxr_edge.metrics import auc, count_at, share
-from cxr_edge.types import Prediction
+from cxr_edge.types import Prediction, side_is_label
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,7 @@ def measure_labelled(
     if not truth:
         message = f"none of the {len(images)} labelled images can be classified"
         raise UsageError(message)
-    more = len(contract.labels) > 2  # noqa: PLR2004 - with two labels the label is the decision
+    more = not side_is_label(contract.labels)
     known = _Truth(tuple(truth), np.array([label in contract.positive_labels for label in truth]), more)
     scores = [np.array([answer.score for answer in found]) for found in results]
     same_label = _same([answer.label for answer in results[0]], [answer.label for answer in results[-1]])

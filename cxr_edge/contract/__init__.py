@@ -1,5 +1,6 @@
 """The contract: what was decided when the model was made, carried inside the model file."""
 
+from cxr_edge.contract.certificate import Comparison, Flips, GivenLabels, Limits, Parity
 from cxr_edge.contract.check import DISCLAIMER
 from cxr_edge.contract.codec import from_json, from_metadata, json_schema, to_json
 from cxr_edge.contract.image_gate import LAYOUT_SIDE, GatePolicy, Layout, OutOfDistribution, RefusedFamily
@@ -7,21 +8,16 @@ from cxr_edge.contract.limits import broken_limits
 from cxr_edge.contract.schema import (
     METADATA_KEY,
     SCHEMA_VERSION,
-    Comparison,
     Contract,
     Contrast,
-    Flips,
-    GivenLabels,
     Golden,
     GoldenCase,
     Identity,
     Input,
     IntendedUse,
-    Limits,
     Member,
     Normalization,
     Outputs,
-    Parity,
     Quantization,
     Rendering,
     Resize,

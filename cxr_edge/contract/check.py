@@ -6,14 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from cxr_edge.contract.certificate import Comparison
 from cxr_edge.contract.image_gate import LAYOUT_SIDE
 from cxr_edge.contract.limits import broken_limits
-from cxr_edge.contract.schema import Comparison, Contract, Contrast, IntendedUse, Member
+from cxr_edge.contract.schema import Contract, Contrast, IntendedUse, Member
 from cxr_edge.errors import ContractError
+from cxr_edge.types import side_is_label
 
 DISCLAIMER = "not a medical device"
 MAX_GOLDEN_TOLERANCE = 0.1
-TWO_SIDES = 2  # positive and negative
 TEMPLATE_BYTES = 4 * LAYOUT_SIDE**2
 
 
@@ -113,7 +114,7 @@ def _certificate_faults(contract: Contract) -> Iterator[str]:
 def _label_faults(contract: Contract, part: Comparison) -> Iterator[str]:
     """Of two labels positive or negative says all; of more, each operating point needs its own figures."""
     count = len(contract.labels)
-    needed = [point.name for point in contract.operating_points] if count > TWO_SIDES else []
+    needed = [] if side_is_label(contract.labels) else [point.name for point in contract.operating_points]
     if (found := [given.operating_point for given in part.labels]) != needed:
         yield f"parity has figures of given labels at {found}; need {needed} for {count} labels"
     for given in part.labels:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from cxr_edge.contract.schema import Comparison, Limits
+from cxr_edge.contract.certificate import Comparison, Limits
 
 
 def broken_limits(validation: Comparison, agreement: Comparison, limits: Limits) -> list[str]:
@@ -13,11 +13,7 @@ def broken_limits(validation: Comparison, agreement: Comparison, limits: Limits)
         agreement: measured on the larger set; its size, its flips and its labels count.
         limits: of the recipe.
     """
-    return [
-        *_truth_faults(validation, limits),
-        *_flip_faults(agreement, limits),
-        *_changed_label_faults(agreement, limits),
-    ]
+    return [*_truth_faults(validation, limits), *_agreement_faults(agreement, limits)]
 
 
 def _truth_faults(validation: Comparison, limits: Limits) -> Iterator[str]:
@@ -31,23 +27,16 @@ def _truth_faults(validation: Comparison, limits: Limits) -> Iterator[str]:
             yield f"accuracy is {ratio:.4f} of the original's; at least {limits.accuracy_ratio} is needed"
 
 
-def _flip_faults(agreement: Comparison, limits: Limits) -> Iterator[str]:
+def _agreement_faults(agreement: Comparison, limits: Limits) -> Iterator[str]:
     if agreement.images < limits.agreement_images:
         yield f"agreement was measured on {agreement.images} images; at least {limits.agreement_images} needed"
-    for flips in agreement.flips:
-        share = flips.positive_to_negative / max(agreement.images, 1)
-        if not share <= limits.positive_to_negative_share:
-            yield (
-                f"{flips.positive_to_negative} of {agreement.images} images ({share:.2%}) became negative at operating "
-                f"point {flips.operating_point}; at most {limits.positive_to_negative_share:.2%} is allowed"
-            )
-
-
-def _changed_label_faults(agreement: Comparison, limits: Limits) -> Iterator[str]:
-    for given in agreement.labels:
-        share = given.changed / max(agreement.images, 1)
-        if not share <= limits.changed_label_share:
-            yield (
-                f"{given.changed} of {agreement.images} images ({share:.2%}) were given another label at operating "
-                f"point {given.operating_point}; at most {limits.changed_label_share:.2%} is allowed"
-            )
+    negative = [("became negative", flips.operating_point, flips.positive_to_negative) for flips in agreement.flips]
+    changed = [("were given another label", given.operating_point, given.changed) for given in agreement.labels]
+    for counts, limit in ((negative, limits.positive_to_negative_share), (changed, limits.changed_label_share)):
+        for what, point, count in counts:
+            share = count / max(agreement.images, 1)
+            if not share <= limit:
+                yield (
+                    f"{count} of {agreement.images} images ({share:.2%}) {what} at operating point {point}; "
+                    f"at most {limit:.2%} is allowed"
+                )

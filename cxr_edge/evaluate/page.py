@@ -9,7 +9,7 @@ from cxr_edge.evaluate.summary import has_more, kinds_line, two_probabilities
 from cxr_edge.page import markup
 from cxr_edge.page.document import document
 from cxr_edge.page.words import bare, number, percent
-from cxr_edge.types import Interval
+from cxr_edge.types import Interval, side_is_label
 
 
 def report_to_html(report: Report) -> bytes:
@@ -135,7 +135,7 @@ def _plot(title: str, drawing: str, words: str) -> str:
 
 def _confusion(report: Report) -> str:
     labels = report.labels
-    numbered = len(labels) > 2  # noqa: PLR2004 - more names than two would not fit side by side on a narrow screen
+    numbered = not side_is_label(labels)  # more names than two would not fit side by side on a narrow screen
     head = "".join(markup.element("th", place + 1 if numbered else label) for place, label in enumerate(labels))
     rows = []
     for index, (label, count) in enumerate(zip(labels, report.data.by_label, strict=True)):

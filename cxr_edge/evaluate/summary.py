@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from cxr_edge.evaluate.misread import Kind, kind_of
 from cxr_edge.evaluate.report import BinaryFigures, Case, RejectedCase, Report
 from cxr_edge.page.words import bare, number, percent, visible
+from cxr_edge.types import side_is_label
 
 MAX_LISTED = 20
 
@@ -56,7 +57,7 @@ def kinds_line(report: Report) -> str:
 
 def has_more(report: Report) -> bool:
     """Whether there are more labels than a positive and a negative one: two kinds of accuracy, then."""
-    return len(report.labels) > 2  # noqa: PLR2004
+    return not side_is_label(report.labels)
 
 
 def two_probabilities(case: Case) -> str:

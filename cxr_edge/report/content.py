@@ -8,7 +8,7 @@ from typing import Literal
 from cxr_edge.contract import Contract
 from cxr_edge.report.text import drawable, prose
 from cxr_edge.report.words import Words
-from cxr_edge.types import Interval, Note, Prediction
+from cxr_edge.types import Interval, Note, Prediction, side_is_label
 
 Kind = Literal["fact", "status", "point", "plain"]
 
@@ -72,7 +72,7 @@ def operating_point(prediction: Prediction, contract: Contract, words: Words) ->
         "how_chosen": words.say("operating_point.original", text=point.how_chosen),
     }
     section = _section("operating_point", rows, words)
-    if len(contract.labels) <= 2:  # noqa: PLR2004
+    if side_is_label(contract.labels):
         return section
     positives, others = (
         contract.positive_labels,

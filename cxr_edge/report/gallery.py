@@ -8,7 +8,7 @@ from cxr_edge.report import pictures
 from cxr_edge.report.pen import FAINT, LINE, PAPER, Part, Pen
 from cxr_edge.report.text import Style, prose, shortened, width_of, wrap
 from cxr_edge.report.words import Words
-from cxr_edge.types import Prediction, Radiograph
+from cxr_edge.types import Prediction, Radiograph, side_is_label
 
 _CAPTION = 24.0  # points under the pictures
 _LEGEND = 60.0
@@ -32,7 +32,7 @@ class Gallery:
         missing = pictures.missing_heat_map(prediction, contract)
         heat_map = pictures.heat_map_jpeg(small, contract) if missing is None else None
         kept = small.radiograph or radiograph
-        compared, many = compared_labels(prediction, contract), len(contract.labels) > 2  # noqa: PLR2004
+        compared, many = compared_labels(prediction, contract), not side_is_label(contract.labels)
         return cls(pictures.radiograph_jpeg(kept), heat_map, missing, kept.pixels.shape, compared, many)
 
     def part(self, words: Words, left: float, width: float, height: float) -> Part:

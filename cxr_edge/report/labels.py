@@ -6,7 +6,7 @@ from cxr_edge.contract import Contract
 from cxr_edge.report.pen import FAINT, INK, LINE, NOTHING, PAPER, Part, Pen
 from cxr_edge.report.text import Style, prose, shortened, width_of
 from cxr_edge.report.words import Words
-from cxr_edge.types import Prediction
+from cxr_edge.types import Prediction, side_is_label
 
 MOST_ROWS = 7  # of three labels
 MOST_STATIONS = 5  # with room for their names side by side
@@ -24,7 +24,7 @@ class _Label:
 
 def labels(prediction: Prediction, contract: Contract, words: Words, left: float, width: float, most: int) -> Part:
     """A station for each of a few labels, a table of at most `most` rows for many; nothing for two."""
-    if len(contract.labels) <= 2:  # noqa: PLR2004
+    if side_is_label(contract.labels):
         return NOTHING
     every = [
         _Label(place, prose(words.heading(label)), prediction.probabilities[label], label == prediction.label)

@@ -5,7 +5,7 @@ from cxr_edge.decide import more_probable
 from cxr_edge.report.pen import CAUTION, CAUTION_FILL, FAINT, INK, NEGATIVE, POSITIVE, Part, Pen, beside
 from cxr_edge.report.text import Block, Style, prose, width_of, wrap
 from cxr_edge.report.words import Words
-from cxr_edge.types import Prediction
+from cxr_edge.types import Prediction, side_is_label
 
 _BAR = 9.0  # points
 _NEGATIVE_ZONE, _POSITIVE_ZONE = "#d7e5e7", "#f1d6d2"
@@ -51,7 +51,7 @@ def _class(prediction: Prediction, words: Words, left: float, width: float) -> P
 def _own(prediction: Prediction, words: Words, width: float) -> Block:
     """Of more than two labels: how probable the one given is by itself, and which one is more so."""
     style, probabilities = Style(8.5, INK), prediction.probabilities
-    if len(probabilities) <= 2:  # noqa: PLR2004
+    if side_is_label(probabilities):
         return Block((), style)
     shown = words.figures.probability
     said = wrap(prose(words.say("result.own", probability=shown(probabilities[prediction.label]))), style, width, 2)

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from cxr_edge.decide import more_probable
 from cxr_edge.results.rows import Row
+from cxr_edge.types import side_is_label
 
 MIN_WIDTH = 80  # below, rich would drop columns
 DISCLAIMER = "Not a medical device."
@@ -67,7 +68,7 @@ def _cells(row: Row) -> tuple[Text, ...]:
 
 def _has_many(row: Row) -> bool:
     """Whether there are more than two labels: of two, neither place nor own probability says anything more."""
-    return len(row["probabilities"]) > 2  # noqa: PLR2004
+    return not side_is_label(row["probabilities"])
 
 
 def _own(row: Row) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from cxr_edge.errors import Reason
 from cxr_edge.results import to_row
 from cxr_edge.serve.problem import ProblemError
-from cxr_edge.types import Prediction, Rejection
+from cxr_edge.types import Prediction, Rejection, side_is_label
 
 Answer = dict[str, Any]
 
@@ -22,7 +22,7 @@ def answer_of(result: Prediction | Rejection, *, identifiers: bool) -> Answer:
     row = to_row(result, identifiers=identifiers)
     if isinstance(result, Prediction):
         row["predicted_class"] = result.label
-        if len(result.probabilities) == 2:  # noqa: PLR2004
+        if side_is_label(result.probabilities):
             row["probability"] = result.score
     return row
 

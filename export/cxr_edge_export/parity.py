@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cxr_edge.contract import Comparison, Flips, GivenLabels, Limits, broken_limits
 from cxr_edge.errors import LimitBroken
 from cxr_edge.metrics import auc_interval, confusion_matrix, wilson_interval
-from cxr_edge.types import OperatingPoint
+from cxr_edge.types import OperatingPoint, side_is_label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-TWO_SIDES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def compare(
         patients: int64 [N], `patient_groups`: intervals draw patients, not images; None: every image is another one's.
     """
     reference, exported = scored
-    labels = rules.labels(truth, scored) if reference.probabilities.shape[1] > TWO_SIDES else ()
+    labels = () if side_is_label(reference.probabilities[0]) else rules.labels(truth, scored)
     delta = np.abs(exported.positive - reference.positive)
     before, after = rules.decisions(reference), rules.decisions(exported)
     flips = tuple(

@@ -11,12 +11,12 @@ import cxr_edge
 from cxr_edge import metrics
 from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing
-from cxr_edge.types import Interval
+from cxr_edge.types import Interval, side_is_label
 from cxr_edge_export import dataset
 from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
-from cxr_edge_export.parity import TWO_SIDES, labels_given
+from cxr_edge_export.parity import labels_given
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.shifted_choice import Choice, choose
@@ -245,7 +245,7 @@ def _row(name: str, found: _Answers, plain: _Answers, patients: "NDArray[np.int6
     counts = metrics.count_at(found.threshold, positive, found.scores)
     positives, negatives = int(positive.sum()), int((~positive).sum())
     right = int((found.labels == found.truth).sum())
-    several = len(found.side) > TWO_SIDES
+    several = not side_is_label(found.side)
     return Shift(
         images=name,
         positives=positives,

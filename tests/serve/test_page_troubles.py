@@ -127,7 +127,8 @@ def test_what_was_left_out_is_told(page: Any, files: Callable[..., list[Path]]) 
 
     page.route(PREDICT, handle)
     choose(page, files("a.png", "b.png", "c.png", "d.png", "e.png"))
-    playwright.expect(page.locator("#trouble")).to_contain_text("does not answer. Is it still running? 3 of 5 files")
+    playwright.expect(page.locator("#trouble")).to_contain_text("does not answer. Is it still running?")
+    playwright.expect(page.locator("#left-out")).to_have_text("3 of 5 files were not analysed.")
     listed(page, 2)
     page.unroute(PREDICT)
     page.get_by_role("button", name="Analyse them now").click()
@@ -137,11 +138,41 @@ def test_what_was_left_out_is_told(page: Any, files: Callable[..., list[Path]]) 
     playwright.expect(page.locator("#retry")).to_be_hidden()
 
 
+def test_what_was_left_out_is_told_after_the_last_answer(page: Any, files: Callable[..., list[Path]]) -> None:
+    """Of two uploads at once, one is refused; the other's answer comes later, and nothing is wrong with it."""
+    held = []
+
+    def handle(route: Any) -> None:
+        if not held:
+            held.append(route)
+        else:
+            route.abort("connectionrefused")
+
+    page.route(PREDICT, handle)
+    choose(page, files("a.png", "b.png", "c.png"))
+    playwright.expect(page.locator("#trouble-text")).to_contain_text("does not answer")
+    playwright.expect(page.locator("#left-out")).to_be_empty()
+    held[0].continue_()
+    playwright.expect(page.locator("#left-out")).to_have_text("2 of 3 files were not analysed.")
+    playwright.expect(page.locator("#list li")).to_have_count(1)
+
+
+def test_a_later_trouble_does_not_hide_what_was_left_out(page: Any, files: Callable[..., list[Path]]) -> None:
+    answer_to(page, "b.png", problem(503, "environment_unusable", "no process starts"))
+    page.route("**/report.pdf*", lambda route: route.abort("connectionrefused"))
+    choose(page, files("a.png", "b.png"))
+    playwright.expect(page.locator("#left-out")).to_have_text("1 of 2 files were not analysed.")
+    page.locator("#pdf").click()
+    playwright.expect(page.locator("#trouble-text")).to_contain_text("does not answer")
+    playwright.expect(page.locator("#left-out")).to_be_visible()
+    playwright.expect(page.locator("#left-out")).to_have_text("1 of 2 files were not analysed.")
+
+
 def test_a_cancelled_batch_is_not_complete(page: Any, files: Callable[..., list[Path]]) -> None:
     page.route(PREDICT, lambda _route: None)  # never answered
     choose(page, files("a.png", "b.png", "c.png"))
     page.get_by_role("button", name="Cancel").click()
-    playwright.expect(page.locator("#trouble-text")).to_have_text("3 of 3 files were not analysed.")
+    playwright.expect(page.locator("#left-out")).to_have_text("3 of 3 files were not analysed.")
 
 
 def test_a_busy_server_is_seen(page: Any, files: Callable[..., list[Path]]) -> None:
@@ -159,8 +190,9 @@ def test_a_busy_server_is_seen(page: Any, files: Callable[..., list[Path]]) -> N
 def test_a_server_that_cannot_is_not_asked_for_ever(page: Any, files: Callable[..., list[Path]]) -> None:
     page.route(PREDICT, lambda route: route.fulfill(**problem(503, "environment_unusable", "no process starts")))
     choose(page, files("a.png"))
-    words = "The server cannot decode images at present. Tell its administrator. 1 of 1 files were not analysed."
+    words = "The server cannot decode images at present. Tell its administrator."
     playwright.expect(page.locator("#trouble-text")).to_have_text(words)
+    playwright.expect(page.locator("#left-out")).to_have_text("1 of 1 files were not analysed.")
     page.locator("#trouble summary").click()
     playwright.expect(page.get_by_text("environment_unusable: no process starts")).to_be_visible()
     playwright.expect(page.locator("#work")).to_be_hidden()

@@ -16,7 +16,8 @@ const LANGUAGE = "cxr-edge-language";
 const $ = (id) => document.getElementById(id);
 
 const state = { items: [], chosen: null, model: null };
-const queue = new Queue({ analyse, finished, changed: showWork, stopped });
+const incomplete = () => tellLeftOut(queue.left.length, queue.total);
+const queue = new Queue({ analyse, finished, changed: showWork, stopped: trouble, incomplete });
 
 function start() {
   speakNow(storedLanguage() ?? (navigator.language.startsWith("es") ? "es" : "en"));
@@ -137,11 +138,6 @@ function finished(file, row) {
   document.body.classList.add("has-results");
   $("columns").hidden = false;
   if (state.chosen === null || queue.done === 0) choose(item); // the first one of each batch
-}
-
-function stopped(error) {
-  if (error) trouble(error);
-  if (!queue.isAtWork && queue.left.length) tellLeftOut(queue.left.length, queue.total);
 }
 
 /** Show an item beside the list. */

@@ -11,9 +11,10 @@ export class Queue {
   total = 0;
   left = []; // files of this batch that were not analysed
 
-  /** `analyse(file, signal)` gives a row or throws; `finished(file, row)`, `changed()`, `stopped(error)` are told of it. */
-  constructor({ analyse, finished, changed, stopped }) {
-    Object.assign(this, { analyse, finished, changed, stopped });
+  /** `analyse(file, signal)` gives a row or throws; `finished(file, row)`, `changed()`, `stopped(error)` are told of it.
+   *  `incomplete()` is told once nothing is at work any more and files were left out. */
+  constructor({ analyse, finished, changed, stopped, incomplete }) {
+    Object.assign(this, { analyse, finished, changed, stopped, incomplete });
   }
 
   get isAtWork() {
@@ -59,6 +60,7 @@ export class Queue {
     }
     this.#running -= 1;
     if (trouble && abort === this.#abort) this.#stop(trouble);
+    if (!this.isAtWork && this.left.length) this.incomplete(); // the last one at work may have met no trouble
     this.changed();
     this.#start(); // of a batch that was added while this one was being forgotten
   }
@@ -72,7 +74,7 @@ export class Queue {
   /** What failed once fails for the others, too. */
   #stop(trouble) {
     this.#leave();
-    this.stopped(trouble.name === "AbortError" ? null : trouble);
+    if (trouble.name !== "AbortError") this.stopped(trouble);
   }
 
   #leave() {

@@ -17,19 +17,17 @@ export function trouble(error) {
   $("trouble").hidden = false;
 }
 
-/** A list that is not complete must not look so. */
+/** A list that is not complete must not look so, whatever goes wrong later. */
 export function tellLeftOut(count, total) {
-  const told = $("trouble").hidden ? "" : `${$("trouble-text").textContent} `;
-  $("trouble-text").textContent = told + words("leftOut", { count, total });
-  if (!told) $("trouble-details").hidden = true;
+  $("left-out").textContent = words("leftOut", { count, total });
   $("trouble").hidden = $("retry-place").hidden = false;
 }
 
 /** Nothing is wrong any more. */
 export function forgetTrouble() {
   $("trouble").hidden = $("retry-place").hidden = true;
-  $("trouble-text").textContent = "";
-  $("trouble-details").replaceChildren();
+  for (const id of ["trouble-text", "trouble-details", "left-out"]) $(id).replaceChildren();
+  $("trouble-details").hidden = true;
 }
 
 function inWords(error) {

@@ -13,6 +13,7 @@ import msgspec
 from cxr_edge.contract import check
 from cxr_edge.contract.closed import unknown_fields
 from cxr_edge.errors import UsageError
+from cxr_edge.types import side_is_label
 from cxr_edge_export.recipe.network import Flatten, NetworkPlan
 from cxr_edge_export.recipe.schema import Recipe
 from cxr_edge_export.recipe.training import MetadataColumns, TrainingPlan
@@ -167,7 +168,9 @@ def _training_contradictions(recipe: Recipe, network: NetworkPlan, training: Tra
         yield "network has neither a backbone nor layers"
     if network.backbone is None and network.weights == "imagenet":
         yield 'network.weights = "imagenet" needs a backbone'
-    if network.output == "sigmoid" and (len(recipe.labels) != 2 or recipe.positive_labels != recipe.labels[1:]):  # noqa: PLR2004 - of one unit
+    if network.output == "sigmoid" and (
+        not side_is_label(recipe.labels) or recipe.positive_labels != recipe.labels[1:]
+    ):
         yield "network.output sigmoid needs two labels, of which the second is the positive one"
     yield from _stage_faults(network, training)
     if training.precision == "float16" and training.optimizer == "nadam":
