@@ -18,7 +18,7 @@ from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 INTERVAL_S = 5.0
 REST = 20  # times as long as the last writing took: at most 5 % of the time is spent on it, however long the day
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
-_CONTENT = CSV_COLUMNS.index("content_sha256")
+_CONTENT = "content_sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +116,15 @@ class DailyCsv:
                 yield row
 
     def _file_of(self, day: str, contents: Collection[str]) -> tuple[str, set[str]]:
-        """The first file of the day that is ours or not there yet, and which of the contents stand in it."""
-        name, number = f"results-{day}.csv", 1
-        while (known := self._known(name, contents)) is None:
+        """The first file of the day that is ours or not there yet, and which contents stand in it or in one before."""
+        name, number, known = f"results-{day}.csv", 1, set[str]()
+        while not self._look_into(name, contents, known):
             number += 1
             name = f"results-{day}-{number}.csv"
         return name, known
 
-    def _known(self, name: str, contents: Collection[str]) -> set[str] | None:
-        known = set()
+    def _look_into(self, name: str, contents: Collection[str], known: set[str]) -> bool:
+        """Add to `known` which of the contents stand in it; False where its columns are not ours, or it is damaged."""
         path = self._outbox.folder / name
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for without end
@@ -132,20 +132,23 @@ class DailyCsv:
                 raise OutboxUnavailable(OutboxFault.OTHER, message)
             with path.open(encoding="utf-8-sig", newline="") as stream:
                 records = csv.reader(stream, strict=True)
-                if tuple(next(records, ())) != CSV_COLUMNS:
-                    return None
+                header = tuple(next(records, ()))
+                if _CONTENT not in header:
+                    return False
+                found, column = set(), header.index(_CONTENT)
                 for record in records:
-                    if record and len(record) != len(CSV_COLUMNS):
-                        return None
-                    if record and record[_CONTENT] in contents:
-                        known.add(record[_CONTENT])
+                    if record and len(record) != len(header):
+                        return False
+                    if record and record[column] in contents:
+                        found.add(record[column])
         except FileNotFoundError:
-            return set()
+            return True
         except (csv.Error, UnicodeDecodeError):
-            return None
+            return False
         except OSError as error:
             raise OutboxUnavailable.of(error) from None
-        return known
+        known |= found
+        return header == CSV_COLUMNS
 
     def _copy(self, name: str, stream: IO[bytes]) -> None:
         try:

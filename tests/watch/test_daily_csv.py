@@ -152,7 +152,8 @@ def test_a_day_that_an_earlier_release_began_goes_on_in_another_file(tmp_path: P
     first, second = tmp_path / f"results-{DAY}.csv", tmp_path / f"results-{DAY}-2.csv"
     before = "".join(",".join(record[:-1]) + "\r\n" for record in _records(first))  # without the newest column
     first.write_text(before, encoding="utf-8", newline="")
-    assert daily.update(_fill(tmp_path, 2, 3)) == Updated((_content(2), _content(3)), (), held=False)
+    everything = _fill(tmp_path, 1, 2, 3)  # as a ledger that was made again offers it
+    assert daily.update(everything) == Updated((_content(1), _content(2), _content(3)), (), held=False)
     assert first.read_text(encoding="utf-8") == before.replace("\r\n", "\n")
     assert _contents(second) == [_content(2), _content(3)]
     assert [record[CSV_COLUMNS.index("label_index")] for record in _records(second)[1:]] == ["1", "1"]
