@@ -14,6 +14,7 @@ STAGES: list[dict[str, Any]] = [
     {"epochs": 4, "batch": 8, "learning_rate": 0.01, "side": 32},
     {"epochs": 10, "batch": 8, "learning_rate": 0.01, "schedule": "cosine", "warmup_epochs": 1},
 ]
+SHORT: list[dict[str, Any]] = [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]
 TRAINING: dict[str, Any] = {
     "optimizer": "adamw",
     "weight_decay": 0.001,

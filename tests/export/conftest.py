@@ -169,3 +169,21 @@ def converted(workbench: Workbench, tmp_path_factory: pytest.TempPathFactory) ->
         convert(workbench.request(folder / "tiny.onnx"))
 
     return made_once(tmp_path_factory, "converted", make) / "tiny.onnx"
+
+
+@pytest.fixture(scope="session")
+def data(workbench: Workbench) -> Path:
+    """Eighty phantoms."""
+    return workbench.calibration
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, Any, Any]:
+    """A run that nothing disturbed: its folder, `Metrics`, and what its `Watching` saw. Read only."""
+    from training_runs import Watching, recipe_file, request
+
+    from cxr_edge_export.training.train import train
+
+    folder, watching = tmp_path_factory.mktemp("run"), Watching()
+    found = train(request(recipe_file(folder), data, folder / "run"), watching)
+    return folder / "run", found, watching

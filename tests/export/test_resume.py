@@ -21,13 +21,6 @@ from cxr_edge_export.training.train import train
 
 
 @pytest.fixture(scope="module")
-def data(workbench: Any) -> Path:
-    """Eighty phantoms."""
-    folder: Path = workbench.calibration
-    return folder
-
-
-@pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Path, Metrics, Watching]:
     """A run that nothing disturbed: its folder, figures, and what its watcher saw. Read only."""
     folder = tmp_path_factory.mktemp("run")

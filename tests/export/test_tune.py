@@ -3,7 +3,6 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,14 +17,6 @@ from cxr_edge_export.training.network import build
 from cxr_edge_export.training.space import read_space
 from cxr_edge_export.training.train import train
 from cxr_edge_export.training.tune import TuneRequest, trial_row, tune
-
-
-@pytest.fixture(scope="module")
-def data(workbench: Any) -> Path:
-    """Eighty phantoms."""
-    folder: Path = workbench.calibration
-    return folder
-
 
 SPACE = """
 trials = 3

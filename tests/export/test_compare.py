@@ -1,0 +1,93 @@
+"""What training measured, evaluated again and side by side."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+from training_runs import METRICS, Watching, recipe_file
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export import cli
+from cxr_edge_export.training.metrics_file import Metrics
+
+
+def test_evaluate_reports_what_training_measured(finished: tuple[Path, Metrics, Watching], data: Path) -> None:
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    run, found, _ = finished
+    report = judge(JudgeRequest(run=run, data=data, images=None, operating_point="standard"))
+    assert found.test is not None
+    assert report.data.images == found.test.images
+    assert report.images.accuracy is not None
+    assert report.images.accuracy.estimate == pytest.approx(found.test.accuracy)
+    assert report.images.auc is not None
+    assert report.images.auc.estimate == pytest.approx(found.test.auc)
+    with pytest.raises(UsageError, match="no operating point 'best'"):
+        judge(JudgeRequest(run=run, data=data, images=None, operating_point="best"))
+    with pytest.raises(UsageError, match="no finished training run"):
+        judge(JudgeRequest(run=data, data=data, images=None, operating_point=None))
+
+
+def test_evaluate_knows_no_patients_where_nothing_tells_them(
+    finished: tuple[Path, Metrics, Watching], data: Path, tmp_path: Path
+) -> None:
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / label).mkdir()
+        for number, file in enumerate(sorted((data / label).iterdir())[:4]):
+            shutil.copyfile(file, tmp_path / label / f"{label}{number}{file.suffix}")
+    report = judge(JudgeRequest(run=finished[0], data=data, images=tmp_path, operating_point=None))
+    assert report.patients is None
+    assert judge(JudgeRequest(run=finished[0], data=data, images=None, operating_point=None)).patients is not None
+
+
+def test_compare_puts_runs_side_by_side(
+    finished: tuple[Path, Metrics, Watching], tmp_path: Path, converted: Path, workbench: Any
+) -> None:
+    from cxr_edge_export.training.compare import compare, to_table
+
+    run, found, _ = finished
+    copy = tmp_path / "with-int8"
+    shutil.copytree(run, copy)
+    shutil.copyfile(converted, copy / "model.onnx")
+    with pytest.raises(UsageError, match="not made from the network beside it"):
+        compare([run, copy])
+    shutil.copyfile(workbench.model, copy / "model.keras")
+    rows = compare([run, copy])
+    assert found.test is not None
+    assert rows[0].accuracy == rows[1].accuracy == found.test.accuracy
+    assert rows[0].confusion == found.test.confusion
+    for number, label in enumerate(("NORMAL", "PNEUMONIA")):
+        row = found.test.confusion[number]
+        assert rows[0].recall[label] == pytest.approx(row[number] / sum(row))
+    assert rows[0].trainable_parameters == found.trainable_parameters
+    assert rows[0].int8_mb is None
+    assert rows[1].int8_mb == pytest.approx(converted.stat().st_size / 1e6)
+    assert (rows[1].int8_ms or 0) > 0
+    assert [line["run"] for line in to_table(rows)] == ["run", "with-int8"]
+    with pytest.raises(UsageError, match="no finished training run"):
+        compare([tmp_path])
+
+
+def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tested = msgspec.structs.replace(METRICS.validation, sha256="a" * 64)
+    runs = {"tested": msgspec.structs.replace(METRICS, test=tested), "untested": METRICS}
+    for name, found in runs.items():
+        (tmp_path / name).mkdir()
+        recipe_file(tmp_path / name)
+        (tmp_path / name / "metrics.json").write_bytes(msgspec.json.encode(found))
+    one, other, stored = str(tmp_path / "tested"), str(tmp_path / "untested"), tmp_path / "compared.json"
+    assert cli.run(["compare", one, one]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.run(["compare", one, other, "--json", str(stored)]) == 0
+    said = capsys.readouterr()
+    assert "note: the figures are of 2 different sets of images" in said.err
+    assert [row["set_sha256"] for row in msgspec.json.decode(stored.read_bytes())] == ["a" * 64, "0" * 64]
+    assert ["  aaaaaaaa  " in line for line in said.out.splitlines()] == [False, True, False]
+    assert "  00000000  " in said.out
