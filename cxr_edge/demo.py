@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from cxr_edge.classifier import Classifier
+from cxr_edge.errors import OutputError
 from cxr_edge.phantom import phantom_dicom
 from cxr_edge.types import Prediction
 
@@ -13,8 +14,13 @@ def classify_phantom(classifier: Classifier) -> Prediction:
 
     Raises:
         InputError, ModelError: this installation does not work.
+        OutputError: the temporary folder cannot be written.
     """
     with tempfile.TemporaryDirectory(prefix="cxr-edge-demo-") as folder:
         path = Path(folder) / "phantom.dcm"
-        path.write_bytes(phantom_dicom())
+        try:
+            path.write_bytes(phantom_dicom())
+        except OSError as error:
+            message = f"cannot write the phantom into the temporary folder {folder}: {error.strerror or error}"
+            raise OutputError(message) from None
         return classifier.classify(path)

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from cxr_edge.contract import DISCLAIMER, Contract
 from cxr_edge.contract.closed import closed_json_schema
+from cxr_edge.contract.words import unprintable
 from cxr_edge.errors import UsageError
 from cxr_edge.types import Interval, ModelIdentity, OperatingPoint
 
@@ -180,6 +181,9 @@ def _checked(raw: object) -> Overlay:
     except msgspec.ValidationError as error:
         message = f"the overlay is not valid: {error}"
         raise UsageError(message) from None
+    if fault := next(unprintable(raw), None):
+        message = f"the overlay is not valid: {fault}"
+        raise UsageError(message)
     point = overlay.operating_point
     for name, figure in (("sensitivity", point.sensitivity), ("specificity", point.specificity)):
         if not figure.low <= figure.estimate <= figure.high:

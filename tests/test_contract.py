@@ -17,7 +17,9 @@ from cxr_edge.types import Interval
 Raw = dict[str, Any]
 CONTRACT = make_contract()
 CASE = CONTRACT.golden.cases[0]
-PRINTABLE = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=30)
+PRINTABLE = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="="), min_size=1, max_size=30
+)
 
 
 def test_reads_back_what_was_written() -> None:
@@ -152,6 +154,19 @@ def _set(*path: str | int, value: object) -> Callable[[Raw], None]:
         (_set("labels", value=["A", "A"]), "not distinct"),
         (_set("positive_labels", value=["COVID"]), "proper part"),
         (_set("positive_labels", value=["NORMAL", "PNEUMONIA"]), "proper part"),
+        (_set("positive_labels", value=["PNEUMONIA", "PNEUMONIA"]), "positive_labels .* are not distinct"),
+        (_set("labels", value=["NORMAL ", "PNEUMONIA"]), "blank"),
+        (_set("labels", value=["NORMAL=0.99 X", "PNEUMONIA"]), "holds '='"),
+        (_set("identity", "name", value="model\n"), "terminal"),
+        (_set("identity", "licence", value="\x1b[31m"), "terminal"),
+        (_set("members", 0, "name", value="a\nb"), "terminal"),
+        (_set("members", 0, "normalization", "mean", value=[1e300, 0.0, 0.0]), "too large"),
+        (_set("members", 0, "normalization", "scale", value=[1e-320, 1.0, 1.0]), "scale"),
+        (_set("golden", "cases", 0, "png", value="no base64"), "no image in base64"),
+        (_set("golden", "cases", 0, "png", value="\u00e9"), "no image in base64"),
+        (_set("parity", "agreement", "images", value=0), "on no images|0 images"),
+        (_set("parity", "agreement", "flips", 0, "positive_to_negative", value=10**400), "positive_to_negative"),
+        (_set("parity", "validation", "auc_exported", "high", value=9.0), "AUC of parity"),
         (_set("default_operating_point", value="best"), "not among"),
         (_set("operating_points", 0, "threshold", value=1.5), "between 0 and 1"),
         (_set("operating_points", 1, "name", value="standard"), "not distinct"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contracts import make_contract
+from contracts import POINT, make_contract
 from tiny_models import tiny_model, tiny_score
 
 import cxr_edge
@@ -282,6 +282,31 @@ def test_another_model_does_not_stand_in(tmp_path: Path, state: Path) -> None:
     other = replace(make_contract().identity, name="another-model")
     sabotage(good, bad.with_name("model-float.onnx"), rewrite(identity=other))
     with pytest.raises(cxr_edge.ModelError, match="another-model"):
+        cxr_edge.load(bad, provider="cpu")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {
+            "operating_points": (
+                replace(POINT, threshold=0.9, how_chosen="fixed at 0.9"),
+                *make_contract().operating_points[1:],
+            )
+        },
+        {"default_operating_point": make_contract().operating_points[1].name},
+        {"outputs": replace(make_contract().outputs, temperature=3.0)},
+    ],
+    ids=["threshold", "default", "temperature"],
+)
+def test_a_float_model_that_decides_by_other_rules_does_not_stand_in(
+    tmp_path: Path, state: Path, changes: dict[str, Any]
+) -> None:
+    del state
+    good = tiny_model(tmp_path)
+    bad = quantized(good, tmp_path / "site" / "model.onnx", scramble_kernel_sign)
+    sabotage(good, bad.with_name("model-float.onnx"), rewrite(**changes))
+    with pytest.raises(cxr_edge.ModelError, match="decides by other rules"):
         cxr_edge.load(bad, provider="cpu")
 
 

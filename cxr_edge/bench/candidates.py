@@ -7,6 +7,7 @@ from pathlib import Path
 from cxr_edge.classifier import Classifier
 from cxr_edge.errors import ContractError, ModelError, UsageError
 from cxr_edge.modelfile import ModelFile
+from cxr_edge.qualification.float_form import float_form_fault
 from cxr_edge.qualification.qualify import FLOAT_NAME
 
 
@@ -60,14 +61,13 @@ def refuse_another_model(asked: Candidate, other: Candidate) -> None:
 
     Raises:
         UsageError: the model asked for is itself the float one.
-        ModelError: the other was made from another network.
+        ModelError: the other was made from another network, or decides by other rules.
     """
     if asked.file.sha256 == other.file.sha256 or asked.scheme == "none":
         message = "--compare float needs a quantized model; this one is float32 itself"
         raise UsageError(message)
-    mine, its = asked.classifier.contract, other.classifier.contract
-    if its.identity.source_model_sha256 != mine.identity.source_model_sha256 or its.labels != mine.labels:
-        message = f"{FLOAT_NAME} is not the float form of {mine.identity.name}; it holds {its.identity.name}"
+    if fault := float_form_fault(asked.classifier.contract, other.classifier.contract):
+        message = f"{FLOAT_NAME}: {fault}"
         raise ModelError(message)
 
 

@@ -43,12 +43,12 @@ def out(text: str) -> None:
         raise OutputError(message) from error
 
 
-def say(text: str) -> None:
+def say(text: str, program: str = "cxr-edge") -> None:
     """Write one line to standard error."""
     if sys.stderr is None:  # a service without one
         return
     encoding = sys.stderr.encoding or "utf-8"
-    line = f"cxr-edge: {printable(text)}\n"
+    line = f"{program}: {printable(text)}\n"
     with contextlib.suppress(OSError, ValueError):  # nobody left to tell
         sys.stderr.write(line.encode(encoding, "backslashreplace").decode(encoding))
         sys.stderr.flush()

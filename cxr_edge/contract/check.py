@@ -1,21 +1,24 @@
 """What the types cannot say: that the parts of a contract do not contradict each other."""
 
 import base64
-import binascii
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+
+import msgspec
 
 from cxr_edge.contract.certificate import Comparison
 from cxr_edge.contract.image_gate import LAYOUT_SIDE
 from cxr_edge.contract.limits import broken_limits
 from cxr_edge.contract.schema import Contract, Contrast, IntendedUse, Member
+from cxr_edge.contract.words import unprintable
 from cxr_edge.errors import ContractError
-from cxr_edge.types import side_is_label
+from cxr_edge.types import Interval, side_is_label
 
 DISCLAIMER = "not a medical device"
 MAX_GOLDEN_TOLERANCE = 0.1
-TEMPLATE_BYTES = 4 * LAYOUT_SIDE**2
+LARGEST, SMALLEST = 1e30, 1e-30  # of numbers that float32 is to hold
 
 
 def check(contract: Contract) -> None:
@@ -31,33 +34,42 @@ def check(contract: Contract) -> None:
 
 def _faults(contract: Contract) -> Iterator[str]:
     labels = contract.labels
-    if len(set(labels)) != len(labels):
-        yield f"labels {labels} are not distinct"
-    positive = set(contract.positive_labels)
-    if not positive < set(labels):
-        yield f"positive_labels {contract.positive_labels} are not a proper part of labels {labels}"
+    yield from unprintable(msgspec.to_builtins(contract))
+    yield from label_faults(labels, contract.positive_labels)
     yield from _operating_point_faults(contract)
     for member in contract.members:
         yield from member_faults(member)
     inputs = [member.input.name for member in contract.members]
     if len(set(inputs)) != len(inputs):
         yield f"two members share an input: {inputs}"
-    yield from text_faults(labels, [point.name for point in contract.operating_points], contract.intended_use)
+    yield from use_faults(contract.intended_use)
     yield from _output_faults(contract)
     yield from _image_gate_faults(contract)
     yield from _certificate_faults(contract)
     for case in contract.golden.cases:
+        if not _decoded(case.png):
+            yield f"golden case {case.name} holds no image in base64"
         if {len(case.reference), len(case.exported)} != {len(labels)} or len(case.tensor_sha256) != len(inputs):
             yield f"golden case {case.name} does not have one probability per label and one digest per member"
 
 
-def text_faults(labels: Sequence[str], points: Sequence[str], use: IntendedUse) -> Iterator[str]:
-    """What is wrong with the words that are shown to people, and with the ages that they speak of."""
+def label_faults(labels: Sequence[str], positive: Sequence[str]) -> Iterator[str]:
+    """What is wrong with the labels, and with those that count as positive: named twice, one would count twice."""
+    if len(set(labels)) != len(labels):
+        yield f"labels {labels} are not distinct"
+    if len(set(positive)) != len(positive):
+        yield f"positive_labels {positive} are not distinct"
+    if not set(positive) < set(labels):
+        yield f"positive_labels {positive} are not a proper part of labels {labels}"
+    for label in labels:
+        if label != label.strip() or not label or "=" in label:
+            yield f"label {label!r} begins or ends with a blank, is empty, or holds '='"
+
+
+def use_faults(use: IntendedUse) -> Iterator[str]:
+    """What is wrong with the words on the intended use, and with the ages that they speak of."""
     if DISCLAIMER not in use.statement:
         yield f"intended_use.statement lacks the words {DISCLAIMER!r}"
-    for text in (*labels, *points, use.statement):
-        if not text.isprintable():
-            yield f"{text!r} holds characters that a terminal would act on"
     if use.age_years is not None and not 0 <= use.age_years[0] < use.age_years[1]:
         yield f"intended_use.age_years {use.age_years} is no range"
 
@@ -73,16 +85,32 @@ def _image_gate_faults(contract: Contract) -> Iterator[str]:
     gate = contract.gate
     if (gate.out_of_distribution is None) != (contract.outputs.features is None):
         yield "outputs.features and gate.out_of_distribution go together"
-    if gate.out_of_distribution is not None and not math.isfinite(gate.out_of_distribution.threshold):
-        yield "gate.out_of_distribution.threshold is no number"
+    if gate.out_of_distribution is not None:
+        if not math.isfinite(gate.out_of_distribution.threshold):
+            yield "gate.out_of_distribution.threshold is no number"
+        for family in gate.out_of_distribution.families:
+            yield from _interval_faults(f"gate family {family.name}", family.refused)
     templates = {} if gate.layout is None else {"template": gate.layout.template, "upright": gate.layout.upright}
     for name, text in templates.items():
         try:
-            size = len(base64.b64decode(text, validate=True))
-        except binascii.Error:
-            size = 0
-        if size != TEMPLATE_BYTES:
+            numbers = struct.unpack(f"<{LAYOUT_SIDE**2}f", _decoded(text))
+        except struct.error:
+            numbers = (math.nan,)
+        if not all(map(math.isfinite, numbers)):
             yield f"gate.layout.{name} does not hold {LAYOUT_SIDE} x {LAYOUT_SIDE} float32 in base64"
+
+
+def _decoded(text: str) -> bytes:
+    """Of base64; empty where it is none."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
+
+
+def _interval_faults(name: str, figure: Interval) -> Iterator[str]:
+    if not 0 <= figure.low <= figure.estimate <= figure.high <= 1:
+        yield f"{name} is {figure.estimate} outside [{figure.low}, {figure.high}], or that is no part of 0 to 1"
 
 
 def _certificate_faults(contract: Contract) -> Iterator[str]:
@@ -96,12 +124,17 @@ def _certificate_faults(contract: Contract) -> Iterator[str]:
     )
     if None in figures:
         yield "parity.validation lacks an AUC or an accuracy"
+    if not (parity.validation.images and parity.agreement.images):
+        yield "parity was measured on no images"
+        return
     yield from broken_limits(parity.validation, parity.agreement, parity.limits)
     names = [point.name for point in contract.operating_points]
     for part in (parity.validation, parity.agreement):
         if [flips.operating_point for flips in part.flips] != names:
             yield f"parity counts flips at {[f.operating_point for f in part.flips]}; the operating points are {names}"
-        yield from _label_faults(contract, part)
+        for figure in (part.auc_reference, part.auc_exported):
+            yield from _interval_faults("an AUC of parity", figure) if figure is not None else ()
+        yield from _given_label_faults(contract, part)
     if not contract.golden.cases or contract.golden.tolerance > MAX_GOLDEN_TOLERANCE:
         yield f"golden cases need at least one case and a tolerance of at most {MAX_GOLDEN_TOLERANCE}"
     is_float = quantization.scheme == "none"
@@ -111,7 +144,7 @@ def _certificate_faults(contract: Contract) -> Iterator[str]:
         yield f"quantization ranges {quantization.ranges} do not go with percentile {quantization.percentile}"
 
 
-def _label_faults(contract: Contract, part: Comparison) -> Iterator[str]:
+def _given_label_faults(contract: Contract, part: Comparison) -> Iterator[str]:
     """Of two labels positive or negative says all; of more, each operating point needs its own figures."""
     count = len(contract.labels)
     needed = [] if side_is_label(contract.labels) else [point.name for point in contract.operating_points]
@@ -137,8 +170,7 @@ def _operating_point_faults(contract: Contract) -> Iterator[str]:
         if not 0 < point.threshold < 1:
             yield f"operating point {point.name} has threshold {point.threshold}; it must lie between 0 and 1"
         for name, figure in (("sensitivity", point.sensitivity), ("specificity", point.specificity)):
-            if not 0 <= figure.low <= figure.estimate <= figure.high <= 1:
-                yield f"operating point {point.name} has {name} {figure.estimate} outside [{figure.low}, {figure.high}]"
+            yield from _interval_faults(f"operating point {point.name}: {name}", figure)
 
 
 def member_faults(member: Member) -> Iterator[str]:
@@ -147,9 +179,9 @@ def member_faults(member: Member) -> Iterator[str]:
     channels = member.input.channels
     if not len(normalization.mean) == len(normalization.scale) == channels:
         yield f"member {member.name} has {channels} channels; mean and scale must have as many numbers"
-    numbers = (*normalization.mean, *normalization.scale)
-    if not all(math.isfinite(x) for x in numbers) or min(normalization.scale, default=0) <= 0:
-        yield f"member {member.name} has a mean or scale that is not finite, or a scale of 0 or less"
+    means, scales = normalization.mean, normalization.scale
+    if not (all(abs(x) <= LARGEST for x in means) and all(SMALLEST <= x <= LARGEST for x in scales)):
+        yield f"member {member.name} has a mean or scale that is too large or not finite, or a scale of 0 or less"
     if (channels == 1) != (normalization.channel_order == "gray"):
         yield f"member {member.name} has {channels} channels in the order {normalization.channel_order}"
     if member.input.dtype == "uint8" and not normalization.folded:

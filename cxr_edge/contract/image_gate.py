@@ -8,7 +8,7 @@ from msgspec import Meta
 from cxr_edge.types import Interval
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=10**9)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 LAYOUT_SIDE = 16
 
@@ -29,7 +29,7 @@ class RefusedFamily:
 
     name: Name
     role: Literal["chosen_on", "tested_on", "in_distribution"]
-    images: Annotated[int, Meta(ge=1)]
+    images: Annotated[int, Meta(ge=1, le=10**9)]
     refused: Interval
 
 

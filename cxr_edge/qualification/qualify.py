@@ -9,6 +9,7 @@ from cxr_edge.errors import CxrEdgeError, ModelError
 from cxr_edge.modelfile import ModelFile, read_model
 from cxr_edge.network import Network
 from cxr_edge.qualification.fingerprint import fingerprint
+from cxr_edge.qualification.float_form import float_form_fault
 from cxr_edge.qualification.golden import Check, replay
 from cxr_edge.qualification.record import is_recorded, record_pass
 from cxr_edge.types import Note
@@ -79,12 +80,8 @@ def _float_model(path: Path, opened: Opened) -> Opened:
     file = read_model(path)
     provider = next(name for name, full in PROVIDERS.items() if full == opened.engine.execution_provider)
     instead = open_model(file, Engine(file.content, provider=provider, threads=opened.engine.threads))
-    wanted, found = opened.contract, instead.contract
-    same = (wanted.identity.name, wanted.identity.source_model_sha256, wanted.labels, wanted.members, "none")
-    identity, scheme = found.identity, found.quantization.scheme
-    if (identity.name, identity.source_model_sha256, found.labels, found.members, scheme) != same:
-        message = f"it is not the float form of {wanted.identity.name} but {identity.name} ({scheme})"
-        raise ModelError(message)
+    if fault := float_form_fault(opened.contract, instead.contract):
+        raise ModelError(fault)
     failure = _first_failure(instead)
     if failure is not None:
         message = f"{failure.name}: {failure.found}"

@@ -74,7 +74,7 @@ def _add_mean(graph: onnx.GraphProto, members: Sequence[Member], weights: Sequen
     weighted = []
     for member, weight in zip(members, weights, strict=True):
         product = _product(member)
-        constant = f"{product}/weight"
+        constant = f"{_MEAN}/weight/{member.name}"
         graph.initializer.append(numpy_helper.from_array(np.float32(weight), constant))
         graph.node.append(helper.make_node("Mul", [_own(member.name) + PROBABILITIES, constant], [product], product))
         weighted.append(product)
@@ -89,4 +89,4 @@ def _own(name: str) -> str:
 
 
 def _product(member: Member) -> str:
-    return f"{_MEAN}/{member.name}"
+    return f"{_MEAN}/product/{member.name}"

@@ -33,6 +33,11 @@ def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
         raise UsageError(message)
     paths = [path for name in found for path in sorted((folder / name).rglob("*")) if not path.is_dir()]
     shown = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    for path in shown:
+        first, *deeper = path.relative_to(folder).parts[:-1]
+        if other := next((name for name in deeper if name in wanted and name != first), None):
+            message = f"the folder {first!r} of {folder} holds a folder {other!r}: which class is meant?"
+            raise UsageError(message)
     return [path for path in shown if _is_image(path, path.relative_to(folder))]
 
 
@@ -65,6 +70,14 @@ def _has_known_format(path: Path) -> bool:
     return True
 
 
+def is_file(path: Path) -> bool:
+    """Whether it is one; not where the system takes no such name, as of 5,000 letters."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def images_listed(listing: Path, root: Path | None) -> list[Path]:
     """The files that a list names, one a line.
 
@@ -86,12 +99,15 @@ def images_listed(listing: Path, root: Path | None) -> list[Path]:
         resolved = root.resolve()
         bases += [resolved, *resolved.parents]
     first = next((entry for entry in entries if not entry.is_absolute()), None)  # of others any base will do
-    base = next((base for base in bases if first is None or (base / first).is_file()), None)
+    base = next((base for base in bases if first is None or is_file(base / first)), None)
     if not entries or base is None:
         message = f"the first entry of {listing} is not there, seen from its folder or from any folder above {root}"
         raise UsageError(message)
     paths = [base / entry for entry in entries]
-    missing = sum(not path.is_file() for path in paths)
+    if (twice := len(paths) - len(set(paths))) > 0:
+        message = f"{twice} of the {len(paths)} entries of {listing} name a file that an entry before names, too"
+        raise UsageError(message)
+    missing = sum(not is_file(path) for path in paths)
     if missing:
         message = f"{missing} of the {len(paths)} files in {listing} are not there"
         raise UsageError(message)

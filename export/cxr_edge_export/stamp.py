@@ -61,6 +61,9 @@ def publish(content: bytes, output: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: an output exists or cannot be written; what was written before is taken back.
     """
+    if not output.name.isprintable():
+        message = f"the name {output.name!r} cannot stand in SHA256SUMS: it holds a line break or a control character"
+        raise OutputError(message)
     digest = hashlib.sha256(content).hexdigest()
     own, sums = output.with_name(output.name + ".sha256"), output.with_name("SHA256SUMS")
     refuse_existing(output, overwrite=overwrite)

@@ -75,6 +75,18 @@ def test_compare_puts_runs_side_by_side(
         compare([tmp_path])
 
 
+@pytest.mark.parametrize("confusion", [((10, 0, 0), (0, 10, 0), (0, 0, 0)), ((10,), (0, 10))])
+def test_compare_takes_no_matrix_of_other_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], confusion: tuple[tuple[int, ...], ...]
+) -> None:
+    recipe_file(tmp_path)
+    wrong = msgspec.structs.replace(METRICS.validation, confusion=confusion)
+    metrics = msgspec.structs.replace(METRICS, validation=wrong)
+    (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(metrics))
+    assert cli.run(["compare", str(tmp_path)]) == 2
+    assert "is not one of 2 labels" in capsys.readouterr().err
+
+
 def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tested = msgspec.structs.replace(METRICS.validation, sha256="a" * 64)
     runs = {"tested": msgspec.structs.replace(METRICS, test=tested), "untested": METRICS}

@@ -167,6 +167,28 @@ def test_list_with_a_missing_file(tmp_path: Path) -> None:
         read_images(tmp_path / "list.txt", LABELS)
 
 
+def test_a_list_names_each_image_once(tmp_path: Path) -> None:
+    """One image many times would make a certificate of few images look like one of many."""
+    put(tmp_path, "NORMAL", "a.png", 1)
+    (tmp_path / "list.txt").write_text("NORMAL/a.png\nNORMAL/a.png\n./NORMAL/a.png\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"2 of the 3 entries .* name a file that an entry before names"):
+        read_images(tmp_path / "list.txt", LABELS)
+
+
+def test_a_list_with_a_name_that_no_system_takes(tmp_path: Path) -> None:
+    put(tmp_path, "NORMAL", "a.png", 1)
+    (tmp_path / "list.txt").write_text("NORMAL/a.png\n" + "x" * 5000 + "\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="1 of the 2 files"):
+        read_images(tmp_path / "list.txt", LABELS)
+
+
+def test_a_class_folder_in_another_one_is_refused(tmp_path: Path) -> None:
+    """Else training would take one for the class, and `cxr-edge evaluate` the other."""
+    put(tmp_path / "PNEUMONIA", "NORMAL", "a.png", 1)
+    with pytest.raises(UsageError, match=r"the folder 'PNEUMONIA' .* holds a folder 'NORMAL'"):
+        read_images(tmp_path, LABELS)
+
+
 def test_unknown_class_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "NORMAL", "a.png", 1)
     put(tmp_path, "COVID", "b.png", 1)

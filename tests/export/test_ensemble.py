@@ -222,11 +222,12 @@ def test_sure_members_are_no_surer_together() -> None:
         nodes = [onnx.helper.make_node("Identity", ["image"], ["probabilities"], "same")]
         graph = onnx.helper.make_graph(nodes, "part", [image], [output])
         parts.append(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8))
-    members = [replace(MEMBER, name=f"m{place}") for place in range(4)]
+    names = ("sum", "one", "weight", "sum/weight")  # none of which may become another node's name
+    members = [replace(MEMBER, name=name) for name in names]
     weights = [weight / sum(given) for weight in given]
     session = onnxruntime.InferenceSession(fuse(parts, members, weights, 2).SerializeToString())
     sure = np.array([[0, 1]], np.float32)
-    (found,) = session.run(["probabilities"], {f"member/m{place}/image": sure for place in range(4)})
+    (found,) = session.run(["probabilities"], {f"member/{name}/image": sure for name in names})
     np.testing.assert_array_equal(found, sure)
 
 

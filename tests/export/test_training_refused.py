@@ -67,6 +67,15 @@ def test_a_damaged_checkpoint_is_told_in_one_line(tmp_path: Path, damage: str) -
         folder.checkpoint()
 
 
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path, data: Path) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), data, run), Watching(stop_after=1))
+    RunFolder(run).save(Checkpoint(State(), [np.arange(500.0)], [], []))
+    with pytest.raises(ModelError, match=r"^the checkpoint holds other arrays than this network"):
+        train(request(recipe_file(tmp_path), data, run, resume=True), Watching())
+
+
 def test_a_disk_too_full_for_the_model_leaves_no_half_of_it(tmp_path: Path) -> None:
     class Unsaved:
         def save(self, path: Path) -> None:

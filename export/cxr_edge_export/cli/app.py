@@ -85,7 +85,7 @@ def _failed(message: str, code: int) -> int:
 
 def say(text: str) -> None:
     """One line on standard error."""
-    sys.stderr.write(f"cxr-edge-export: {text}\n")
+    console.say(text, "cxr-edge-export")
 
 
 def write_out(text: str) -> None:

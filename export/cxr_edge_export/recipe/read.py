@@ -12,12 +12,15 @@ import msgspec
 
 from cxr_edge.contract import check
 from cxr_edge.contract.closed import unknown_fields
+from cxr_edge.contract.words import unprintable
 from cxr_edge.errors import UsageError
 from cxr_edge.types import side_is_label
 from cxr_edge_export.recipe.network import Flatten, NetworkPlan
 from cxr_edge_export.recipe.schema import Recipe
 from cxr_edge_export.recipe.training import MetadataColumns, TrainingPlan
 from cxr_edge_export.recipe.words import allowed_at
+
+OUTPUTS = ("probabilities", "activation_map", "features")  # of every exported graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,6 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     plan = recipe.quantization
     if (plan.percentile is not None) != (plan.ranges == "percentile"):
         yield 'quantization.percentile goes with ranges = "percentile" and with nothing else'
-    if not set(recipe.positive_labels) < set(recipe.labels):
-        yield f"positive_labels {recipe.positive_labels} are not a proper part of labels {recipe.labels}"
     if {rule.label for rule in recipe.classes} != set(recipe.labels):
         yield f"selection.classes speak of {sorted({r.label for r in recipe.classes})}; labels are {recipe.labels}"
     selection = recipe.selection
@@ -142,11 +143,13 @@ def _member_faults(recipe: Recipe) -> Iterator[str]:
 
 def _contract_faults(recipe: Recipe) -> Iterator[str]:
     """What the contract would be refused for, hours later."""
-    if len(set(recipe.labels)) != len(recipe.labels):
-        yield f"labels {recipe.labels} are not distinct"
+    yield from unprintable(msgspec.to_builtins(recipe))
+    yield from check.label_faults(recipe.labels, recipe.positive_labels)
     for member in recipe.contract_members:
         yield from check.member_faults(member)
-    yield from check.text_faults(recipe.labels, [rule.name for rule in recipe.operating_points], recipe.intended_use)
+        if member.input.name in OUTPUTS:
+            yield f"input.name {member.input.name!r} is the name of an output of the exported graph"
+    yield from check.use_faults(recipe.intended_use)
     if recipe.golden.tolerance > check.MAX_GOLDEN_TOLERANCE:
         yield f"golden.tolerance is {recipe.golden.tolerance}; at most {check.MAX_GOLDEN_TOLERANCE} proves anything"
 

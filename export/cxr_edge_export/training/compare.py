@@ -125,6 +125,9 @@ def _row(run: Path) -> Compared:
         raise UsageError(message) from None
     labels = read_recipe(run / RECIPE).recipe.labels
     part, on = (found.validation, "validation") if found.test is None else (found.test, "test")
+    if {len(part.confusion), *map(len, part.confusion)} != {len(labels)}:
+        message = f"the confusion matrix in {run / METRICS} is not one of {len(labels)} labels"
+        raise UsageError(message)
     matrix = np.array(part.confusion)
     given = matrix.sum(axis=0)
     size, latency = _int8(run)
@@ -158,10 +161,15 @@ def _int8(run: Path) -> tuple[float | None, float | None]:
         return None, None
     content = read_model(run / EXPORTED).content
     contract = read_contract(load_onnx(content))
-    with (run / MODEL).open("rb") as stream:
-        if hashlib.file_digest(stream, "sha256").hexdigest() != contract.identity.source_model_sha256:
-            message = f"{run / EXPORTED} was not made from the network beside it"
-            raise UsageError(message)
+    try:
+        with (run / MODEL).open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        message = f"{run / MODEL}, which {EXPORTED} was made from, cannot be read: {error.strerror}"
+        raise UsageError(message) from None
+    if digest != contract.identity.source_model_sha256:
+        message = f"{run / EXPORTED} was not made from the network beside it"
+        raise UsageError(message)
     if contract.quantization.scheme == "none":
         return None, None
     engine = Engine(content, provider="cpu")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxr_edge.errors import ModelError
 from cxr_edge_export.recipe import Recipe, Stage, TrainingPlan
 from cxr_edge_export.training.backend import keras_module
 from cxr_edge_export.training.batch_norm import fuse_batch_norms
@@ -186,5 +187,9 @@ def _values(variables: Sequence[Any]) -> "Arrays":
 
 
 def _assign(variables: Sequence[Any], values: "Arrays") -> None:
+    shapes = [tuple(variable.shape) for variable in variables]
+    if shapes != [value.shape for value in values]:
+        message = "the checkpoint holds other arrays than this network and its optimizer have; begin in another folder"
+        raise ModelError(message)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
