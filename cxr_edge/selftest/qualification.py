@@ -86,7 +86,7 @@ def qualify_installation(model: str | Path | None = None, *, provider: str = "au
 
 def _model_file(file: ModelFile) -> Check:
     """One that no released digest speaks of does not fail: a site may have exported it itself."""
-    found = "is the released one" if file.pinned else "not vouched for: no released SHA-256 stands beside it"
+    found = "agrees with the one beside it" if file.pinned else "not vouched for: none stands beside it"
     return Check("SHA-256 of the model file", passed=True if file.pinned else None, found=found)
 
 

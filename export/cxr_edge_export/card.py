@@ -18,7 +18,7 @@ from cxr_edge_export.reading import refuse_another_reading_than
 from cxr_edge_export.recipe import Recipe, TrainingPlan, read_recipe
 from cxr_edge_export.shifts import Shifts, more_columns, read_shifts
 from cxr_edge_export.stamp import load_onnx, read_contract
-from cxr_edge_export.training.metrics_file import Metrics
+from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE, RUN, Beginning
 
 
@@ -94,6 +94,9 @@ def _trainings(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[Tr
     recipe = _recipe(path, contract)
     if len(runs) == 1:
         _refuse_another_training(runs[0], recipe)
+        if (told := recipe.training_data.images) != (count := found[0].training_images):
+            message = f"{path} says training_data.images = {told}; the run in {runs[0]} had {count}"
+            raise UsageError(message)
         return (Training(names[0], recipe, found[0]),)
     members = zip(runs, recipe.contract_members, found, strict=True)
     return tuple(Training(member.name, _members_own(run, recipe, member), metrics) for run, member, metrics in members)
@@ -128,7 +131,7 @@ def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
 def _recipe(path: Path, contract: Contract) -> Recipe:
     found = read_recipe(path) if path.is_file() else None
     if found is None or found.sha256 != contract.identity.recipe_sha256:
-        message = "training runs are held against the recipe that the model was made by, which is not beside the model"
+        message = f"training runs are held against the recipe that the model was made by; {path} is not that one"
         raise UsageError(message)
     return found.recipe
 
@@ -216,8 +219,17 @@ def _training(training: Training, title: str) -> Iterator[str]:
         ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
         ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
     ]
+    if found.test is not None:
+        rows += [("Keras on the run's test images", _tested(found.test))]
     yield from ["", f"## {title}", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
+
+
+def _tested(part: SetFigures) -> str:
+    balanced = "" if part.balanced_accuracy is None else f", balanced accuracy {part.balanced_accuracy:.4f}"
+    auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
+    words = f"{part.images:,} images of {part.patients:,} patients: accuracy {part.accuracy:.4f}{balanced}{auc}"
+    return f"{words}; by the most probable label, not by an operating point"
 
 
 def _stages(plan: TrainingPlan) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from cxr_edge.contract import Contract
 from cxr_edge.engine import Engine
+from cxr_edge.errors import LimitBroken
 from cxr_edge.files import refuse_existing
 from cxr_edge_export import dataset, graph, onnx_float
 from cxr_edge_export.bias_correction import correct_biases
@@ -15,7 +16,7 @@ from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
 from cxr_edge_export.fuse import fuse
 from cxr_edge_export.gate_families import check_families, read_families, with_families
-from cxr_edge_export.held_back import refuse_trained_on, without_tests
+from cxr_edge_export.held_back import note_on_tests, refuse_trained_on, without_tests
 from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.original import Original, load_original
@@ -27,7 +28,7 @@ from cxr_edge_export.stamp import publish, stamp
 from cxr_edge_export.strides import move_strides_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -62,12 +63,15 @@ class Request:
     overwrite: bool
 
 
-def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
+def convert(
+    request: Request, progress: Progress = lambda *_: None, note: "Callable[[str], None]" = lambda _: None
+) -> Contract:
     """Convert, quantize, prove parity, stamp and write. Nothing is written unless every limit holds.
 
     Args:
         request: what to convert, and where to.
         progress: is told (stage, done, total).
+        note: is told what is to be known of the sets.
 
     Raises:
         UsageError: the recipe or a labelled set is unusable, or the networks were trained on images read otherwise.
@@ -83,6 +87,9 @@ def convert(request: Request, progress: Progress = lambda *_: None) -> Contract:
     refuse_another_reading(request.models, recipe)
     check_families(request.families, recipe)
     sets = gather_sets(request, recipe, request.models)
+    _refuse_too_few(sets.agreement, recipe)
+    if said := note_on_tests(request.models, sets.validation, recipe, request.calibration):
+        note(said)
     original = load_original(request.models, recipe)
     calibration = calibration_tensors(sets, recipe, progress)
     network = build_float_graph(original, recipe, calibration[:CHECK_IMAGES])
@@ -153,6 +160,17 @@ def gather_sets(request: Sources, recipe: Recipe, models: "Sequence[Path]" = ())
     further = tuple(others[index] for index in np.sort(order))
     agreement = (*validation, *further)
     return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
+
+
+def _refuse_too_few(agreement: "Sequence[object]", recipe: Recipe) -> None:
+    """Now, and not after all the work."""
+    if len(agreement) < recipe.limits.agreement_images:
+        message = (
+            f"export limit broken: agreement would be measured on {len(agreement)} images; limits.agreement_images of "
+            f"the recipe needs {recipe.limits.agreement_images} (data.agreement_images asks for "
+            f"{recipe.data.agreement_images})"
+        )
+        raise LimitBroken(message)
 
 
 def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) -> "list[dict[str, NDArray[Any]]]":

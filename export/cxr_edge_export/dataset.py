@@ -146,7 +146,7 @@ def draw_balanced(images: Sequence[LabelledImage], count: int, seed: int) -> tup
             if not waiting[label]:
                 del waiting[label]
     if len(drawn) < count:
-        message = f"{count} quantization-calibration images are needed, of different patients; there are {len(drawn)}"
+        message = f"quantization.images asks for {count} images, of different patients; there are {len(drawn)}"
         raise UsageError(message)
     return tuple(sorted(drawn, key=lambda image: image.path.as_posix()))
 

@@ -24,6 +24,20 @@ def without_tests(
     return without(pool, (image for run in _runs(models) for image in _listed(run / "test.txt", pool, recipe, data)))
 
 
+def note_on_tests(
+    models: Sequence[Path], validation: Sequence[LabelledImage], recipe: Recipe, data: Path
+) -> str | None:
+    """What to say where validation images are of patients that a run holds back for its test; None where none is."""
+    for run in _runs(models):
+        tests = _listed(run / "test.txt", validation, recipe, data)
+        if count := len(validation) - len(without(validation, tests)):
+            return (
+                f"{count} of the {len(validation)} validation images are of patients in the test of the run {run}: "
+                "thresholds are chosen on them, so they are no test of this file"
+            )
+    return None
+
+
 def refuse_trained_on(
     models: Sequence[Path],
     validation: Sequence[LabelledImage],

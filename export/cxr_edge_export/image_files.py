@@ -101,7 +101,8 @@ def images_listed(listing: Path, root: Path | None) -> list[Path]:
     first = next((entry for entry in entries if not entry.is_absolute()), None)  # of others any base will do
     base = next((base for base in bases if first is None or is_file(base / first)), None)
     if not entries or base is None:
-        message = f"the first entry of {listing} is not there, seen from its folder or from any folder above {root}"
+        above = "" if root is None else f" or from any folder above {root}"
+        message = f"the first entry of {listing} is not there, seen from its folder{above}"
         raise UsageError(message)
     paths = [base / entry for entry in entries]
     if (twice := len(paths) - len(set(paths))) > 0:

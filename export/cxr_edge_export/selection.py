@@ -174,7 +174,10 @@ class _Metadata:
         self._named: dict[str, set[tuple[str, str]]] = {}
         try:
             with file.open(encoding="utf-8-sig", newline="") as stream:
-                self._read(csv.DictReader(stream), names)
+                header = stream.readline()
+                stream.seek(0)
+                # as Excel writes it, by country
+                self._read(csv.DictReader(stream, delimiter=max(",;\t", key=header.count)), names)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             message = f"the metadata {file} cannot be read: {error}"
             raise UsageError(message) from None

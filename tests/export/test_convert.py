@@ -24,7 +24,9 @@ from cxr_edge.files import write_atomically
 from cxr_edge.preprocess import preprocess
 from cxr_edge.preprocess.trim import part_seen
 from cxr_edge_export.convert import convert, gather_sets
+from cxr_edge_export.dataset import read_images
 from cxr_edge_export.golden import BARRED, spread
+from cxr_edge_export.held_back import note_on_tests
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.stamp import publish, read_contract
@@ -221,7 +223,7 @@ def test_broken_limit_names_the_figure_and_leaves_nothing(workbench: Any, tmp_pa
     output = tmp_path / "out" / "tiny.onnx"
     output.parent.mkdir()
     recipe = workbench.recipe_with(tmp_path, ("agreement_images = 50", "agreement_images = 5000"))
-    with pytest.raises(LimitBroken, match="measured on 60 images; at least 5000 needed"):
+    with pytest.raises(LimitBroken, match=r"measured on 60 images; limits\.agreement_images of the recipe needs 5000"):
         convert(workbench.request(output, recipe=recipe))
     assert list(output.parent.iterdir()) == []
 
@@ -260,6 +262,10 @@ def test_test_images_of_the_training_run_choose_nothing(workbench: Any, tmp_path
     seen = {image.path for images in (sets.training, sets.calibration, sets.agreement) for image in images}
     assert not seen & {pool / names[0], pool / names[-1], pool / names[9]}
     assert len(sets.training) == len(gather_sets(request, recipe).training) - 3
+    assert note_on_tests(models, sets.validation, recipe, pool) is None
+    note = note_on_tests(models, read_images(pool, recipe.labels), recipe, pool)
+    assert note is not None
+    assert note.startswith("3 of the 80 validation images are of patients in the test of the run")
     trained = sorted((workbench.validation / "NORMAL").iterdir())[:2]
     (run / "training.txt").write_text("".join(f"{path}\n" for path in trained), encoding="utf-8")
     with pytest.raises(UsageError, match=r"^2 of the \d+ validation images are of patients .* trained on$"):
@@ -298,7 +304,7 @@ def test_labels_must_match_the_network(workbench: Any, tmp_path: Path) -> None:
 
 def test_too_few_calibration_images(workbench: Any, tmp_path: Path) -> None:
     recipe = workbench.recipe_with(tmp_path, ("images = 16", "images = 500"))
-    with pytest.raises(UsageError, match="500 quantization-calibration images are needed"):
+    with pytest.raises(UsageError, match=r"quantization\.images asks for 500 images"):
         convert(workbench.request(tmp_path / "tiny.onnx", recipe=recipe))
 
 

@@ -89,6 +89,10 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
     shutil.copyfile(workbench.model, run / "model.keras")
     (run / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
     write_card(model, folder / "CARD.md", overwrite=False, runs=[run])
+    (run / "metrics.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(METRICS, training_images=7)))
+    with pytest.raises(UsageError, match=r"says training_data\.images = 96; the run in .* had 7"):
+        write_card(model, folder / "other.md", overwrite=False, runs=[run])
+    (run / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
     stages = {"network": {"layers": LAYERS}, "training": {"stages": [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]}}
     (run / "recipe.toml").write_text(tomlkit.dumps(raw_recipe(**stages)), encoding="utf-8")
     with pytest.raises(UsageError, match="tells another network, training than the run"):
@@ -104,7 +108,7 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
         write_card(model, folder / "other.md", overwrite=False, runs=[run])
     shutil.copyfile(workbench.model, run / "model.keras")
     (folder / "recipe.toml").unlink()
-    with pytest.raises(UsageError, match="which is not beside the model"):
+    with pytest.raises(UsageError, match="is not that one"):
         write_card(model, folder / "other.md", overwrite=False, runs=[run])
 
 
@@ -118,7 +122,7 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     assert "## Training" not in card(contract, "0" * 64), "no run says that it took place"
     text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
     assert "## Training\n" in text
-    assert "| Training images | 60, 3 epochs |" in text
+    assert "| Training images | 96, 3 epochs |" in text
     assert "| Stage 1 | epochs 3, batch 8, learning_rate 0.01 |" in text
     assert "| Stage 2 | epochs 3, batch 8, learning_rate 0.01 |" in text
     assert "| Augmentation in stage 2 | zoom 0.2 |" in text
@@ -126,6 +130,10 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     assert "| Second output, in training only | well, bacterial, viral, weight 0.4 in the loss |" in text
     assert "| Early stopping | monitor loss, patience 4 |" in text
     assert "| Settings | averaging 0.9 |" in text
+    assert "test images" not in text
+    tested = msgspec.structs.replace(METRICS, test=METRICS.validation)
+    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, tested),)))
+    assert "| Keras on the run's test images | 20 images of 20 patients: accuracy 1.0000, balanced" in text
 
 
 def test_exit_codes(converted: Path, workbench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,11 +104,12 @@ def test_shares_are_of_all_patients(data: Path) -> None:
     assert [len({i.patient for i in part}) for part in (split.training, split.validation, split.test)] == [36, 12, 12]
 
 
-@pytest.mark.parametrize("name", ["validation", "test"])
-def test_a_list_is_held_back_with_the_patients_that_the_csv_tells(data: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "separator"), [("validation", ","), ("test", ";"), ("test", "\t")])
+def test_a_list_is_held_back_with_the_patients_that_the_csv_tells(data: Path, name: str, separator: str) -> None:
     rows = "".join(f"IM-{n:04d}-0001.png,P{n // 2}\n" for n in range(30))  # two files of each patient
     rows += "".join(f"person{n}_{'bacteria' if n % 3 else 'virus'}_1.png,Q{n}\n" for n in range(30))
-    (data / "metadata.csv").write_text("filename,patient\n" + rows, encoding="utf-8")
+    text = ("filename,patient\n" + rows).replace(",", separator)
+    (data / "metadata.csv").write_text(text, encoding="utf-8")
     listing = data / "list.txt"
     listing.write_text("NORMAL/IM-0004-0001.png\nPNEUMONIA/person7_bacteria_1.png\n", encoding="utf-8")
     chosen = recipe(selection={"metadata_csv": "metadata.csv", "metadata_columns": {"patient": "patient"}})

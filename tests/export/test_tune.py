@@ -90,8 +90,8 @@ def test_trials_that_diverge_are_given_up(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("network.layers.0.filters", "network.layers.9.filters", "no key network.layers.9.filters"),
-        ("network.layers.0.filters", "network.layers.0.filter", "no key network.layers.0.filter"),
+        ("network.layers.0.filters", "network.layers.9.filters", "does not hold network.layers.9.filters"),
+        ("network.layers.0.filters", "network.layers.0.filter", "does not hold network.layers.0.filter;"),
         ("choices = [4, 8]", "choices = []", "needs choices, or low below high"),
         ("low = 1e-3", "low = 0.0", "above 0 with log"),
         ("choices = [4, 8]", 'choices = ["many"]', "not valid"),

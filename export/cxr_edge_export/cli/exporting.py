@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, write_out
+from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, say, write_out
 from cxr_edge_export.cli.progress import Bar
 
 CalibrationOption = Annotated[
@@ -58,7 +58,7 @@ def convert_command(  # noqa: PLR0913 - one parameter per option
         overwrite=overwrite,
     )
     with Bar() as bar:
-        contract = convert(request, bar.show)
+        contract = convert(request, bar.show, lambda text: say(f"note: {text}"))
     from cxr_edge_export.card import figures
 
     write_out(f"{output}\n" + "".join(f"  {name}: {value}\n" for name, value in figures(contract)))

@@ -37,6 +37,11 @@ class Bar:
         if self._progress is not None:
             self._progress.stop()
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody watches."""
+        return self._progress is not None
+
     def show(self, stage: str, done: int, total: int) -> None:
         """Say how far a stage has come."""
         if self._progress is None:

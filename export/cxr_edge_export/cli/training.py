@@ -99,9 +99,12 @@ def tune_command(  # noqa: PLR0913 - one parameter per option
 def evaluate_command(  # noqa: PLR0913 - one parameter per option
     run: Annotated[Path, typer.Argument(help="Folder of a finished training run.")],
     *,
-    data: DataOption,
+    data: Annotated[Path, typer.Option(help="The data folder of the run, which its lists are relative to.")],
     images: Annotated[
-        Path | None, typer.Option(help="Folder or list; default: the run's test images, else its validation images.")
+        Path | None,
+        typer.Option(
+            help="Folder or list of other images; default: the run's test images, else its validation images."
+        ),
     ] = None,
     operating_point: Annotated[str | None, typer.Option(help="Name in the recipe; default: the recipe's.")] = None,
     report: Annotated[
@@ -125,6 +128,8 @@ def evaluate_command(  # noqa: PLR0913 - one parameter per option
     if json_file is not None:
         write_atomically(json_file, report_to_json(found), overwrite=overwrite)
     write_out(report_to_text(found))
+    for warning in found.warnings:
+        say(f"warning: {warning}")
 
 
 @app.command("compare")
@@ -187,12 +192,19 @@ class _Watcher(Bar):
     def whole(self, share: float) -> None:
         self.show_whole(share)
 
+    def say_or_log(self, line: str) -> None:
+        """Above the bar; without one, as in a log of days, on standard error."""
+        if self.is_shown:
+            self.say(line)
+        else:
+            say(line)
+
     def note(self, text: str) -> None:
         say(f"note: {text}")
 
     def epoch(self, row: "Row") -> None:
         auc = "" if row.auc is None else f", AUC {row.auc:.4f}"
-        self.say(
+        self.say_or_log(
             f"stage {row.stage}, epoch {row.epoch}: loss {row.loss:.4f}, validation loss {row.validation_loss:.4f}, "
             f"balanced accuracy {row.balanced_accuracy:.4f}{auc}"
         )
@@ -210,4 +222,5 @@ def _lines(found: "Metrics") -> list[tuple[str, str]]:
 def _figures(part: "SetFigures") -> str:
     balanced = "" if part.balanced_accuracy is None else f", balanced accuracy {part.balanced_accuracy:.4f}"
     auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
-    return f"accuracy {part.accuracy:.4f}{balanced}{auc} on {part.images} images of {part.patients} patients"
+    words = f"accuracy {part.accuracy:.4f}{balanced}, by the most probable label{auc}"
+    return f"{words}; {part.images} images of {part.patients} patients"

@@ -42,6 +42,8 @@ def allowed_at(message: str) -> str | None:
         return None
     parts = [part for part in re.split(r"[.\[\]]+", place[1]) if part]
     found = next(_at(inspect.type_info(Recipe), parts), None)
+    if isinstance(found, _TABLES):
+        return f"a table of {', '.join(field.encode_name for field in found.fields)}"
     return None if found is None else words_for(found)
 
 

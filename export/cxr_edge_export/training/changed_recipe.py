@@ -37,7 +37,9 @@ def changed_recipe(text: str, values: dict[str, Any], *, new: bool = False) -> s
                 place[last]
             place[last] = value
         except (LookupError, TypeError):
-            message = f"the recipe has no key {path}"
+            message = (
+                f"the recipe does not hold {path}; write it there, with its default or another value, to search over it"
+            )
             raise UsageError(message) from None
     changed = tomlkit.dumps(document)
     parse_recipe(tomllib.loads(changed))

@@ -9,11 +9,11 @@ import numpy as np
 from cxr_edge.decide import calibrate, read_at
 from cxr_edge.errors import UsageError
 from cxr_edge.evaluate import Case, Collected, Report, Setting, Subject, evaluate
-from cxr_edge.types import ModelIdentity, OperatingPoint
+from cxr_edge.types import ModelIdentity, OperatingPoint, side_is_label
 from cxr_edge_export import dataset, onnx_float, operating_points, parity
 from cxr_edge_export.dataset import LabelledImage, Progress
 from cxr_edge_export.keras_model import SourceModel, load_model
-from cxr_edge_export.patients import known
+from cxr_edge_export.patients import known, relative_to
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.training.run_folder import MODEL, RECIPE
@@ -59,7 +59,8 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
         message = f"the recipe has no operating point {name!r}; it has {', '.join(p.name for p in points)}"
         raise UsageError(message)
     probabilities = _scores(source, recipe, images, progress)
-    cases = tuple(_case(image, row, recipe, point) for image, row in zip(images, probabilities, strict=True))
+    root = request.images if request.images is not None and request.images.is_dir() else request.data
+    cases = tuple(_case(image, row, recipe, point, root) for image, row in zip(images, probabilities, strict=True))
     subject = Subject(
         model=ModelIdentity(name=recipe.model.name, version=recipe.model.version, sha256=source.sha256),
         execution_provider=source.framework,
@@ -69,7 +70,7 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
         operating_point=point,
         statement=recipe.intended_use.statement,
     )
-    setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=request.data)
+    setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=root)
     return evaluate(subject, Collected(cases, ()), setting)
 
 
@@ -101,14 +102,16 @@ def _points(
     return tuple(operating_points.choose(rule, positive, (scores, scores), data) for rule in recipe.operating_points)
 
 
-def _case(image: LabelledImage, row: "NDArray[np.float64]", recipe: Recipe, point: OperatingPoint) -> Case:
-    verdict = read_at(point, dict(zip(recipe.labels, row.tolist(), strict=True)), recipe.positive_labels)
+def _case(image: LabelledImage, row: "NDArray[np.float64]", recipe: Recipe, point: OperatingPoint, root: Path) -> Case:
+    probabilities = dict(zip(recipe.labels, row.tolist(), strict=True))
+    verdict = read_at(point, probabilities, recipe.positive_labels)
     return Case(
-        path=str(image.path),
+        path=relative_to(image.path, root),
         content_sha256=image.sha256,
         patient=known(image.patient),
         label=recipe.labels[image.label],
         given=verdict.label,
         score=verdict.score,
         gate="unknown",
+        probabilities=None if side_is_label(recipe.labels) else probabilities,
     )
