@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -180,10 +180,13 @@ class Classifier:
 
     def classify_many(
         self, images: Iterable[Image], *, keep_radiograph: bool = False
-    ) -> Iterator[Prediction | Rejection]:
+    ) -> Generator[Prediction | Rejection, None, None]:
         """Classify images in order; one result each, decoding overlapped with inference.
 
         Never stops at a bad image: it becomes a `Rejection`. Memory stays bounded, however many images come.
+
+        Who does not take all of them closes the iterator (`contextlib.closing`): left to the garbage collector, it could
+        wait for its threads at a moment at which none can end, and so for ever.
 
         Raises:
             UsageError: `images` is a single path, string or bytes.
@@ -195,7 +198,9 @@ class Classifier:
             raise UsageError(message)
         return self._classify_many(images, keep_radiograph=keep_radiograph)
 
-    def _classify_many(self, images: Iterable[Image], *, keep_radiograph: bool) -> Iterator[Prediction | Rejection]:
+    def _classify_many(
+        self, images: Iterable[Image], *, keep_radiograph: bool
+    ) -> Generator[Prediction | Rejection, None, None]:
         workers = available_threads() if self._pool is None else self._pool.processes
         prepared = read_ahead(images, self._preparer, workers, keep_radiograph=keep_radiograph)
         with contextlib.closing(prepared):

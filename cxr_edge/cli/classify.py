@@ -184,14 +184,15 @@ def _results(
     """Results in the order of the files, side files written on the way. One that cannot be written loses no row."""
     keep = destination.side_files.wanted
     images = (open_image(path) for path in found.paths)
-    for path, made in zip(found.paths, classifier.classify_many(images, keep_radiograph=keep), strict=True):
-        result = replace(made, source=replace(made.source, path=path)) if path == STANDARD_INPUT else made
-        if keep and isinstance(result, Prediction):
-            for problem in destination.side_files.write(result, classifier.contract):
-                tally.unwritten += 1
-                say(problem)
-            result = replace(result, radiograph=None)
-        yield result
+    with contextlib.closing(classifier.classify_many(images, keep_radiograph=keep)) as many:
+        for path, made in zip(found.paths, many, strict=True):
+            result = replace(made, source=replace(made.source, path=path)) if path == STANDARD_INPUT else made
+            if keep and isinstance(result, Prediction):
+                for problem in destination.side_files.write(result, classifier.contract):
+                    tally.unwritten += 1
+                    say(problem)
+                result = replace(result, radiograph=None)
+            yield result
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Classify labelled images, and keep of each what the figures need."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -27,16 +28,15 @@ def collect(classifier: Classifier, images: Sequence[LabelledImage], progress: P
         images: labelled with the contract's labels.
         progress: wraps the results (and is told how many come), to show how far it is.
     """
-    results: Iterable[Prediction | Rejection] = classifier.classify_many(image.path for image in images)
-    if progress is not None:
-        results = progress(results, len(images))
     cases: list[Case] = []
     rejected: list[RejectedCase] = []
-    for image, result in zip(images, results, strict=True):
-        if isinstance(result, Rejection):
-            rejected.append(_rejected(image, result))
-        else:
-            cases.append(_case(image, result))
+    with contextlib.closing(classifier.classify_many(image.path for image in images)) as many:
+        results: Iterable[Prediction | Rejection] = many if progress is None else progress(many, len(images))
+        for image, result in zip(images, results, strict=True):
+            if isinstance(result, Rejection):
+                rejected.append(_rejected(image, result))
+            else:
+                cases.append(_case(image, result))
     return Collected(tuple(cases), tuple(rejected))
 
 

@@ -112,8 +112,10 @@ class Worker:
                 yield look
 
         try:
-            with contextlib.closing(self._contents(counted())) as contents:
-                results = self._classifier.classify_many(contents, keep_radiograph=self._settings.heatmap)
+            with (
+                contextlib.closing(self._contents(counted())) as contents,
+                contextlib.closing(self._classified(contents)) as results,
+            ):
                 for result in results:
                     job = self._in_flight.popleft()
                     self._judge(job, result)
@@ -122,6 +124,9 @@ class Worker:
             with contextlib.suppress(LedgerDamaged, StateUnusable):  # it may be the ledger that failed
                 self.free()
         return taken
+
+    def _classified(self, contents: Iterator[bytes]) -> Generator[Prediction | Rejection, None, None]:
+        return self._classifier.classify_many(contents, keep_radiograph=self._settings.heatmap)
 
     def _contents(self, looks: Iterator[Look]) -> Generator[bytes, None, None]:
         """The bytes of the files that are to be classified, read a few ahead; the others are dealt with here."""

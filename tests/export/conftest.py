@@ -1,6 +1,7 @@
 """A tiny Keras classifier, really trained on phantoms, and labelled folders of them."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,8 +124,8 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 
 @pytest.fixture(scope="session")
-def trained(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The tiny network after a few seconds of training on phantoms."""
+def trained_file(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny network after a few seconds of training on phantoms, the same bytes for all workers."""
 
     def train(path: Path) -> None:
         keras.utils.set_random_seed(1)
@@ -134,15 +135,21 @@ def trained(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
         network.fit(images, labels, epochs=80, batch_size=16, verbose=0)
         network.save(path)
 
-    return keras.saving.load_model(made_once(tmp_path_factory, "trained.keras", train))
+    return made_once(tmp_path_factory, "trained.keras", train)
 
 
 @pytest.fixture(scope="session")
-def workbench(trained: Any, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def trained(keras: Any, trained_file: Path) -> Any:
+    """The same, read."""
+    return keras.saving.load_model(trained_file)
+
+
+@pytest.fixture(scope="session")
+def workbench(trained_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     """The trained network, its recipe and its labelled folders, on disk."""
     folder = tmp_path_factory.mktemp("workbench")
     model, recipe = folder / "tiny.keras", folder / "recipe.toml"
-    trained.save(model)
+    shutil.copyfile(trained_file, model)
     recipe.write_text(RECIPE, encoding="utf-8")
     return Workbench(
         model=model,

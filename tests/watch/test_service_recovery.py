@@ -1,6 +1,7 @@
 """What the service does after something failed in the middle: nothing is lost, kept for ever, or blamed wrongly."""
 
 import contextlib
+import inspect
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from watching import Recorder, dicom, put, serve_once, serving, statuses, until
 
+from cxr_edge.classifier import Classifier
 from cxr_edge.decide import decide
 from cxr_edge.errors import EnvironmentUnusable
 from cxr_edge.watch import after, patience, service
@@ -112,8 +114,17 @@ def test_a_row_that_cannot_be_made_costs_one_image(watched: Settings, monkeypatc
         return to_row(result, **options)
 
     monkeypatch.setattr("cxr_edge.watch.work.to_row", fails)
+    many, left = Classifier.classify_many, list[Any]()
+
+    def kept(classifier: Classifier, images: Any, **options: bool) -> Any:
+        left.append(many(classifier, images, **options))
+        return left[-1]
+
+    monkeypatch.setattr(Classifier, "classify_many", kept)
     serve_once(watched)
     assert statuses(watched.results) == {names[0]: "classified", names[1]: "internal", names[2]: "classified"}
+    # left to the garbage collector, it could wait for its threads at a moment at which none can end
+    assert {inspect.getgeneratorstate(results) for results in left} == {inspect.GEN_CLOSED}
 
 
 def test_a_move_that_cannot_be_recorded_is_told_once(watched: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
