@@ -185,8 +185,8 @@ class Classifier:
 
         Never stops at a bad image: it becomes a `Rejection`. Memory stays bounded, however many images come.
 
-        Who does not take all of them closes the iterator (`contextlib.closing`): left to the garbage collector, it could
-        wait for its threads at a moment at which none can end, and so for ever.
+        Who does not take all of them closes the iterator (`contextlib.closing`). Left to the garbage collector, it
+        could wait for its threads at a moment at which none can end, and so for ever.
 
         Raises:
             UsageError: `images` is a single path, string or bytes.
