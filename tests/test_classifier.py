@@ -221,7 +221,7 @@ def test_many_reads_only_a_little_ahead(classifier: cxr_edge.Classifier) -> None
     results = classifier.classify_many(endless())
     for _ in range(3):
         next(results)
-    results.close()  # type: ignore[attr-defined]  # a generator
+    results.close()  # a generator
     assert taken <= 3 + available_threads() * AHEAD_PER_WORKER + 1
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("cxr-edge-decode")]
 

@@ -183,7 +183,7 @@ def test_a_hang_does_not_hold_up_who_stops_waiting(tiny: Path, image: Path) -> N
         for pid in pids_of(pool):
             os.kill(pid, signal.SIGSTOP)
         started = time.monotonic()
-        results.close()  # type: ignore[attr-defined]  # a generator
+        results.close()  # a generator
         assert time.monotonic() - started < 10  # not the 60 s that a decoder has
     assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("cxr-edge")]
 

@@ -107,7 +107,7 @@ def test_classify_many_gives_the_same_in_order_and_reads_only_a_little_ahead(tin
             classifier.classify(b"nonsense")
         results = classifier.classify_many(endless())
         next(results)
-        results.close()  # type: ignore[attr-defined]  # a generator
+        results.close()  # a generator
         assert taken <= 1 + 2 * 2 + 1
         copy = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - our own bytes
         with copy:

@@ -140,7 +140,7 @@ def test_what_was_left_out_is_told(page: Any, files: Callable[..., list[Path]]) 
 
 def test_what_was_left_out_is_told_after_the_last_answer(page: Any, files: Callable[..., list[Path]]) -> None:
     """Of two uploads at once, one is refused; the other's answer comes later, and nothing is wrong with it."""
-    held = []
+    held: list[Any] = []
 
     def handle(route: Any) -> None:
         if not held:
