@@ -9,7 +9,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Self, TypedDict
 
-from cxr_edge.contract import Contract
 from cxr_edge.decide import decide
 from cxr_edge.engine import Engine, clashing_builds, preload
 from cxr_edge.errors import CxrEdgeError, InputError, ModelError, Reason, UsageError
@@ -19,12 +18,12 @@ from cxr_edge.isolation.limits import IsolationLimits
 from cxr_edge.isolation.pool import Pool
 from cxr_edge.isolation.preparer import IsolatedPreparer
 from cxr_edge.modelfile import ModelFile, read_model
-from cxr_edge.overlay import read_overlay, site_operating_point
+from cxr_edge.overlay import chosen_operating_point
 from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
 from cxr_edge.read_ahead import read_ahead
-from cxr_edge.types import GateMode, ModelIdentity, Note, OperatingPoint, Prediction, Rejection
+from cxr_edge.types import GateMode, ModelIdentity, Note, Prediction, Rejection
 
 
 def load(
@@ -126,9 +125,9 @@ class Classifier:
         self._asked_sha256 = model.sha256
         self._engine, self._network = opened.engine, opened.network
         self._fallback = () if opened.fallback is None else (opened.fallback,)
-        self.contract: Contract = opened.contract
+        self.contract = opened.contract
         self._image_gate = ImageGate(self.contract.gate, gate, body_parts=self.contract.intended_use.body_parts)
-        self.operating_point = _operating_point(self.contract, wanted, model.sha256)
+        self.operating_point = chosen_operating_point(self.contract, wanted, model.sha256)
         identity = self.contract.identity
         self.model = ModelIdentity(name=identity.name, version=identity.version, sha256=opened.file.sha256)
         self.execution_provider = self._engine.execution_provider
@@ -276,19 +275,6 @@ def _reload(path: Path, sha256: str, options: _Options) -> Classifier:
         message = f"the model {path} changed: SHA-256 was {sha256}, now is {model.sha256}"
         raise ModelError(message)
     return Classifier(model, **options)
-
-
-def _operating_point(contract: Contract, wanted: str | Path | None, sha256: str) -> OperatingPoint:
-    """The one named, or the site's own in an overlay file; `sha256` of the model file that was asked for."""
-    name = contract.default_operating_point if wanted is None else str(wanted)
-    for point in contract.operating_points:
-        if point.name == name:
-            return point
-    if isinstance(wanted, Path) or Path(name).is_file():
-        return site_operating_point(read_overlay(Path(name)), contract, sha256)
-    known = ", ".join(point.name for point in contract.operating_points)
-    message = f"the model has no operating point {name!r}, nor is that a file; it has {known}"
-    raise UsageError(message)
 
 
 def _notices(model: ModelFile, engine: Engine, provider: str) -> Iterator[Note]:

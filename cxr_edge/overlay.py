@@ -201,3 +201,20 @@ def _checked(raw: object) -> Overlay:
 
 def _interval(figure: OverlayInterval) -> Interval:
     return Interval(estimate=figure.estimate, low=figure.low, high=figure.high)
+
+
+def chosen_operating_point(contract: Contract, wanted: str | Path | None, sha256: str) -> OperatingPoint:
+    """The one named, or the site's own in an overlay file; `sha256` of the model file that was asked for.
+
+    Raises:
+        UsageError: there is no such point, nor such a file; or the file cannot be used with this model.
+    """
+    name = contract.default_operating_point if wanted is None else str(wanted)
+    for point in contract.operating_points:
+        if point.name == name:
+            return point
+    if isinstance(wanted, Path) or Path(name).is_file():
+        return site_operating_point(read_overlay(Path(name)), contract, sha256)
+    known = ", ".join(point.name for point in contract.operating_points)
+    message = f"the model has no operating point {name!r}, nor is that a file; it has {known}"
+    raise UsageError(message)

@@ -1,40 +1,22 @@
 """The model card, made from files that vouch for one another: nothing in it is written by hand."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from cxr_edge.contract import Comparison, Contract, Member
-from cxr_edge.errors import UsageError
+from cxr_edge.contract import Comparison, Contract
 from cxr_edge.files import write_atomically
 from cxr_edge.info import describe
 from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
-from cxr_edge_export.original import joint_sha256
-from cxr_edge_export.reading import refuse_another_reading_than
-from cxr_edge_export.recipe import Recipe, TrainingPlan, read_recipe
-from cxr_edge_export.shifts import Shifts, more_columns, read_shifts
+from cxr_edge_export.card_sources import Training, shifts_of, trainings_of
+from cxr_edge_export.recipe import TrainingPlan
+from cxr_edge_export.shifts import Shifts, more_columns
 from cxr_edge_export.stamp import load_onnx, read_contract
-from cxr_edge_export.training.metrics_file import Metrics, SetFigures
-from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE, RUN, Beginning
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How one network of the model was trained.
-
-    Attributes:
-        member: its name in the contract.
-        recipe: its `network` and `training`.
-        metrics: of the run that it came out of.
-    """
-
-    member: str
-    recipe: Recipe
-    metrics: Metrics
+from cxr_edge_export.training.metrics_file import in_words
+from cxr_edge_export.training.run_folder import RECIPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,103 +55,10 @@ def write_card(
     file = read_model(model)
     contract = read_contract(load_onnx(file.content))
     beside = Beside(
-        trainings=_trainings(runs, contract, model.parent / RECIPE) if runs else (),
-        shifts=None if shifts is None else _shifts(shifts, file.sha256),
+        trainings=trainings_of(runs, contract, model.parent / RECIPE) if runs else (),
+        shifts=None if shifts is None else shifts_of(shifts, file.sha256),
     )
     write_atomically(output, card(contract, file.sha256, beside).encode(), overwrite=overwrite)
-
-
-def _trainings(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[Training, ...]:
-    """What the runs tell of the contract's members, each held against its own.
-
-    Raises:
-        UsageError: they are not the runs of these members, in order, or had another training than the recipe.
-    """
-    names = [member.name for member in contract.members]
-    if len(runs) != len(names):
-        message = f"runs given: {len(runs)}; the model needs {len(names)}: {', '.join(names)}"
-        raise UsageError(message)
-    found = [_metrics(run) for run in runs]
-    _refuse_other_networks(runs, contract)
-    recipe = _recipe(path, contract)
-    if len(runs) == 1:
-        _refuse_another_training(runs[0], recipe)
-        if (told := recipe.training_data.images) != (count := found[0].training_images):
-            message = f"{path} says training_data.images = {told}; the run in {runs[0]} had {count}"
-            raise UsageError(message)
-        return (Training(names[0], recipe, found[0]),)
-    members = zip(runs, recipe.contract_members, found, strict=True)
-    return tuple(Training(member.name, _members_own(run, recipe, member), metrics) for run, member, metrics in members)
-
-
-def _metrics(run: Path) -> Metrics:
-    try:
-        return msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"{run} holds no finished training run: {error}"
-        raise UsageError(message) from None
-
-
-def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
-    digests = []
-    for run in runs:
-        try:
-            digests.append(hashlib.sha256((run / MODEL).read_bytes()).hexdigest())
-        except OSError as error:
-            message = f"{run} holds no finished training run: {error}"
-            raise UsageError(message) from None
-    if joint_sha256(digests) == contract.identity.source_model_sha256:
-        return
-    message = f"the network in {runs[0]} is not the one that this file was made from"
-    if len(runs) > 1:
-        names = ", ".join(member.name for member in contract.members)
-        folders = ", ".join(map(str, runs))
-        message = f"the networks in {folders} are not, in this order, those that this file was made from: {names}"
-    raise UsageError(message)
-
-
-def _recipe(path: Path, contract: Contract) -> Recipe:
-    found = read_recipe(path) if path.is_file() else None
-    if found is None or found.sha256 != contract.identity.recipe_sha256:
-        message = f"training runs are held against the recipe that the model was made by; {path} is not that one"
-        raise UsageError(message)
-    return found.recipe
-
-
-def _refuse_another_training(run: Path, after: Recipe) -> None:
-    before = read_recipe(run / RECIPE).recipe
-    refuse_another_reading_than(run, after, after.member)
-    named = ("network", "training", "selection")
-    if changed := [name for name in named if getattr(before, name) != getattr(after, name)]:
-        message = f"the recipe beside the model tells another {', '.join(changed)} than the run in {run} had"
-        raise UsageError(message)
-
-
-def _members_own(run: Path, ensemble: Recipe, member: Member) -> Recipe:
-    """The recipe of an ensemble's member: its run's, as the ensemble's tells nothing of training.
-
-    Raises:
-        UsageError: images are read otherwise, or the recipe is no longer the one that the run was begun with.
-    """
-    refuse_another_reading_than(run, ensemble, member)
-    own = read_recipe(run / RECIPE)
-    try:
-        begun = msgspec.json.decode((run / RUN).read_bytes(), type=Beginning)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"{run / RUN} cannot be read: {error}"
-        raise UsageError(message) from None
-    if own.sha256 != begun.recipe_sha256:
-        message = f"the recipe in {run} is not the one that the run was begun with"
-        raise UsageError(message)
-    return own.recipe
-
-
-def _shifts(path: Path, sha256: str) -> Shifts:
-    found = read_shifts(path)
-    if found.model_sha256 != sha256:
-        message = f"{path} was measured on another file, of SHA-256 {found.model_sha256[:16]}"
-        raise UsageError(message)
-    return found
 
 
 def card(contract: Contract, sha256: str, beside: Beside = Beside()) -> str:
@@ -182,14 +71,14 @@ def card(contract: Contract, sha256: str, beside: Beside = Beside()) -> str:
     """
     identity = contract.identity
     lines = [
-        f"# {identity.name} {identity.version}",
+        f"# {_cell(identity.name)} {_cell(identity.version)}",
         "",
         "Generated from the contract inside the model file by `cxr-edge-export card`; do not edit.",
         "",
-        f"**{contract.intended_use.statement}**",
+        f"**{_cell(contract.intended_use.statement)}**",
     ]
     for title, rows in describe(contract, sha256):
-        lines += ["", f"## {title[:1].upper()}{title[1:]}", "", "| | |", "|---|---|"]
+        lines += ["", f"## {_cell(title[:1].upper() + title[1:])}", "", "| | |", "|---|---|"]
         lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
     for training in beside.trainings:
         lines += _training(training, "Training" if len(beside.trainings) == 1 else f"Training of {training.member}")
@@ -220,16 +109,9 @@ def _training(training: Training, title: str) -> Iterator[str]:
         ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
     ]
     if found.test is not None:
-        rows += [("Keras on the run's test images", _tested(found.test))]
-    yield from ["", f"## {title}", "", "| | |", "|---|---|"]
+        rows += [("Keras on the run's test images", f"{in_words(found.test)}; not by an operating point")]
+    yield from ["", f"## {_cell(title)}", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
-
-
-def _tested(part: SetFigures) -> str:
-    balanced = "" if part.balanced_accuracy is None else f", balanced accuracy {part.balanced_accuracy:.4f}"
-    auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
-    words = f"{part.images:,} images of {part.patients:,} patients: accuracy {part.accuracy:.4f}{balanced}{auc}"
-    return f"{words}; by the most probable label, not by an operating point"
 
 
 def _stages(plan: TrainingPlan) -> Iterator[tuple[str, str]]:

@@ -88,8 +88,10 @@ def convert(
     check_families(request.families, recipe)
     sets = gather_sets(request, recipe, request.models)
     _refuse_too_few(sets.agreement, recipe)
-    if said := note_on_tests(request.models, sets.validation, recipe, request.calibration):
-        note(said)
+    said = note_on_tests(request.models, sets.validation, recipe, request.calibration)
+    for text in (said, *map(_note_on_doubles, ("validation", "agreement"), (sets.validation, sets.agreement))):
+        if text is not None:
+            note(text)
     original = load_original(request.models, recipe)
     calibration = calibration_tensors(sets, recipe, progress)
     network = build_float_graph(original, recipe, calibration[:CHECK_IMAGES])
@@ -154,23 +156,29 @@ def gather_sets(request: Sources, recipe: Recipe, models: "Sequence[Path]" = ())
         calibration = dataset.draw_balanced(dataset.without(pool, (*validation, *agreement)), plan.images, seed)
         return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
     calibration = dataset.draw_balanced(apart, plan.images, seed)
-    others = dataset.without(apart, calibration)
-    wanted = max(0, recipe.data.agreement_images - len(validation))
+    others, known = dataset.distinct(dataset.without(apart, calibration)), dataset.distinct(validation)
+    wanted = max(0, recipe.data.agreement_images - len(known))
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(others))[:wanted]
     further = tuple(others[index] for index in np.sort(order))
-    agreement = (*validation, *further)
+    agreement = (*known, *further)
     return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
 
 
-def _refuse_too_few(agreement: "Sequence[object]", recipe: Recipe) -> None:
-    """Now, and not after all the work."""
-    if len(agreement) < recipe.limits.agreement_images:
+def _refuse_too_few(agreement: "Sequence[dataset.LabelledImage]", recipe: Recipe) -> None:
+    """Now, and not after all the work. The same bytes under two names are one image."""
+    if (count := len(dataset.distinct(agreement))) < recipe.limits.agreement_images:
         message = (
-            f"export limit broken: agreement would be measured on {len(agreement)} images; limits.agreement_images of "
+            f"export limit broken: agreement would be measured on {count} images; limits.agreement_images of "
             f"the recipe needs {recipe.limits.agreement_images} (data.agreement_images asks for "
             f"{recipe.data.agreement_images})"
         )
         raise LimitBroken(message)
+
+
+def _note_on_doubles(name: str, images: "Sequence[dataset.LabelledImage]") -> str | None:
+    if doubles := len(images) - len(dataset.distinct(images)):
+        return f"{doubles} of the {len(images)} {name} images repeat the bytes of another; they count twice"
+    return None
 
 
 def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) -> "list[dict[str, NDArray[Any]]]":

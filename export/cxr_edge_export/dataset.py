@@ -122,6 +122,14 @@ def without(images: Iterable[LabelledImage], excluded: Iterable[LabelledImage]) 
     return tuple(i for i in images if i.patient not in patients and i.sha256 not in contents)
 
 
+def distinct(images: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
+    """The first of those with the same bytes."""
+    first: dict[str, LabelledImage] = {}
+    for image in images:
+        first.setdefault(image.sha256, image)
+    return tuple(first.values())
+
+
 def draw_balanced(images: Sequence[LabelledImage], count: int, seed: int) -> tuple[LabelledImage, ...]:
     """`count` images, as many of each class as possible, no patient and no bytes twice; the same seed, the same images.
 

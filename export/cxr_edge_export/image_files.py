@@ -1,5 +1,6 @@
 """Which files of a folder or of a list are images: told by suffix or content, before any is decoded."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def images_listed(listing: Path, root: Path | None) -> list[Path]:
         message = f"the first entry of {listing} is not there, seen from its folder{above}"
         raise UsageError(message)
     paths = [base / entry for entry in entries]
-    if (twice := len(paths) - len(set(paths))) > 0:
+    if (twice := len(paths) - len({os.path.normpath(path) for path in paths})) > 0:
         message = f"{twice} of the {len(paths)} entries of {listing} name a file that an entry before names, too"
         raise UsageError(message)
     missing = sum(not is_file(path) for path in paths)

@@ -228,6 +228,26 @@ def test_broken_limit_names_the_figure_and_leaves_nothing(workbench: Any, tmp_pa
     assert list(output.parent.iterdir()) == []
 
 
+def test_the_same_bytes_under_many_names_are_one_image(workbench: Any, tmp_path: Path) -> None:
+    """Else copies of one image would make a certificate of few images look like one of many."""
+    copies = tmp_path / "copies"
+    shutil.copytree(workbench.validation, copies)
+    some = next((copies / "NORMAL").iterdir())
+    for number in range(50):
+        shutil.copy(some, copies / "NORMAL" / f"copy{number}.png")
+    output, said = tmp_path / "x.onnx", list[str]()
+    for agreement, different in ((None, 60), (copies, 40)):
+        request = workbench.request(output, validation=copies, agreement=agreement)
+        sets = gather_sets(request, read_recipe(workbench.recipe).recipe)
+        assert len({image.sha256 for image in sets.agreement}) == different
+    with pytest.raises(LimitBroken, match="measured on 40 images"):
+        convert(request, note=said.append)
+    absent = workbench.request(output, validation=copies, models=(tmp_path / "absent.keras",))
+    with pytest.raises(ModelError, match="absent"):
+        convert(absent, note=said.append)
+    assert said == ["50 of the 90 validation images repeat the bytes of another; they count twice"]
+
+
 def test_sets_are_apart_by_patient_and_content(workbench: Any, tmp_path: Path) -> None:
     """The calibration folder holds the validation images too, one of them under another name."""
     pool = tmp_path / "pool"

@@ -170,7 +170,8 @@ def test_list_with_a_missing_file(tmp_path: Path) -> None:
 def test_a_list_names_each_image_once(tmp_path: Path) -> None:
     """One image many times would make a certificate of few images look like one of many."""
     put(tmp_path, "NORMAL", "a.png", 1)
-    (tmp_path / "list.txt").write_text("NORMAL/a.png\nNORMAL/a.png\n./NORMAL/a.png\n", encoding="utf-8")
+    (tmp_path / "list.txt").write_text("NORMAL/a.png\n./NORMAL/a.png\nother/../NORMAL/a.png\n", encoding="utf-8")
+    (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match=r"2 of the 3 entries .* name a file that an entry before names"):
         read_images(tmp_path / "list.txt", LABELS)
 

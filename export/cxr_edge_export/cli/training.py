@@ -10,7 +10,7 @@ from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, say, write
 from cxr_edge_export.cli.progress import Bar
 
 if TYPE_CHECKING:
-    from cxr_edge_export.training.metrics_file import Metrics, SetFigures
+    from cxr_edge_export.training.metrics_file import Metrics
     from cxr_edge_export.training.run_folder import Row
     from cxr_edge_export.training.train import TrainRequest
 
@@ -211,16 +211,11 @@ class _Watcher(Bar):
 
 
 def _lines(found: "Metrics") -> list[tuple[str, str]]:
+    from cxr_edge_export.training.metrics_file import in_words
+
     rows = [
         ("epochs", f"{found.epochs}, seconds each {', '.join(f'{s:.1f}' for s in found.seconds_per_epoch)}"),
         ("parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained"),
-        ("validation", _figures(found.validation)),
+        ("validation", in_words(found.validation)),
     ]
-    return rows if found.test is None else [*rows, ("test", _figures(found.test))]
-
-
-def _figures(part: "SetFigures") -> str:
-    balanced = "" if part.balanced_accuracy is None else f", balanced accuracy {part.balanced_accuracy:.4f}"
-    auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
-    words = f"accuracy {part.accuracy:.4f}{balanced}, by the most probable label{auc}"
-    return f"{words}; {part.images} images of {part.patients} patients"
+    return rows if found.test is None else [*rows, ("test", in_words(found.test))]

@@ -54,3 +54,11 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     trainable_parameters: int
     validation: SetFigures
     test: SetFigures | None
+
+
+def in_words(part: SetFigures) -> str:
+    """The figures of a set, for a person."""
+    balanced = "" if part.balanced_accuracy is None else f", balanced accuracy {part.balanced_accuracy:.4f}"
+    auc = "" if part.auc is None else f", AUC {part.auc:.4f}"
+    words = f"accuracy {part.accuracy:.4f}{balanced}, by the most probable label{auc}"
+    return f"{words}; {part.images:,} images of {part.patients:,} patients"
