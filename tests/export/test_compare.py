@@ -1,5 +1,7 @@
 """What training measured, evaluated again and side by side."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./exp
 from training_runs import METRICS, Watching, recipe_file
 
 from cxr_edge.errors import UsageError
+from cxr_edge.labelled import patient_of, read_csv, set_sha256
 from cxr_edge_export import cli
 from cxr_edge_export.training.metrics_file import Metrics
 
@@ -31,6 +34,24 @@ def test_evaluate_reports_what_training_measured(finished: tuple[Path, Metrics, 
         judge(JudgeRequest(run=run, data=data, images=None, operating_point="best"))
     with pytest.raises(UsageError, match="no finished training run"):
         judge(JudgeRequest(run=data, data=data, images=None, operating_point=None))
+
+
+def test_evaluate_writes_which_images_these_were(
+    finished: tuple[Path, Metrics, Watching], data: Path, tmp_path: Path
+) -> None:
+    """The runtime, given the file, evaluates the very same ones."""
+    run, listed, report = finished[0], tmp_path / "deep" / "test.csv", tmp_path / "report.json"
+    listed.parent.mkdir()
+    arguments = ["evaluate", str(run), "--data", str(data), "--csv", str(listed), "--json", str(report)]
+    assert cli.run(arguments) == 0
+    assert cli.run(arguments) == 6  # nothing is overwritten unasked
+    images = read_csv(listed, ("NORMAL", "PNEUMONIA"))
+    names = (run / "test.txt").read_text(encoding="utf-8").splitlines()
+    assert [Path(image.path).resolve() for image in images] == [(data / name).resolve() for name in names]
+    assert [image.label for image in images] == [name.partition("/")[0] for name in names]
+    digests = (hashlib.sha256(Path(image.path).read_bytes()).hexdigest() for image in images)
+    assert set_sha256(digests) == json.loads(report.read_bytes())["data"]["sha256"]
+    assert {image.patient for image in images} == {patient_of(Path(name).name) for name in names}
 
 
 def test_evaluate_knows_no_patients_where_nothing_tells_them(

@@ -111,13 +111,17 @@ def evaluate_command(  # noqa: PLR0913 - one parameter per option
         Path | None, typer.Option("--report", metavar="FILE.html", help="Write a self-contained HTML report.")
     ] = None,
     json_file: JsonOption = None,
+    csv_file: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE.csv", help="Write which images these are, for cxr-edge evaluate."),
+    ] = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure a trained network as cxr-edge evaluate measures a model file, before there is one."""
     from cxr_edge.evaluate import report_to_html, report_to_json, report_to_text
-    from cxr_edge_export.training.judge import JudgeRequest, judge
+    from cxr_edge_export.training.judge import JudgeRequest, images_as_csv, judge
 
-    for target in (report, json_file):
+    for target in (report, json_file, csv_file):
         if target is not None:
             refuse_existing(target, overwrite=overwrite)
     request = JudgeRequest(run=run, data=data, images=images, operating_point=operating_point)
@@ -127,6 +131,8 @@ def evaluate_command(  # noqa: PLR0913 - one parameter per option
         write_atomically(report, report_to_html(found), overwrite=overwrite)
     if json_file is not None:
         write_atomically(json_file, report_to_json(found), overwrite=overwrite)
+    if csv_file is not None:
+        write_atomically(csv_file, images_as_csv(request, csv_file), overwrite=overwrite)
     write_out(report_to_text(found))
     for warning in found.warnings:
         say(f"warning: {warning}")

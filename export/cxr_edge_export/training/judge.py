@@ -1,5 +1,8 @@
 """What `cxr-edge evaluate` reports, for a trained Keras network that is no model file yet."""
 
+import csv
+import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +52,7 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     recipe = _recipe(request.run)
     source = load_model(request.run / MODEL)
     validation = read_selected(recipe, request.run / "validation.txt", request.data)
-    test = request.run / "test.txt"
-    chosen = request.images or (test if test.exists() else request.run / "validation.txt")
+    chosen = _chosen(request)
     images = read_selected(recipe, chosen, request.data)
     points = _points(recipe, validation, _scores(source, recipe, validation, progress), request.run.name)
     name = request.operating_point or recipe.default_operating_point
@@ -72,6 +74,34 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     )
     setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=root)
     return evaluate(subject, Collected(cases, ()), setting)
+
+
+def images_as_csv(request: JudgeRequest, file: Path) -> bytes:
+    """Which images `judge` judges, for `cxr-edge evaluate FILE.csv` of the exported model: path, label, patient.
+
+    Args:
+        request: that it is given.
+        file: where the CSV is going to lie: paths are relative to its folder, but on another drive.
+
+    Raises:
+        UsageError: as `judge`.
+    """
+    recipe = _recipe(request.run)
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("path", "label", "patient"))
+    folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 - not where links lead
+    for image in read_selected(recipe, _chosen(request), request.data):
+        path = Path(os.path.abspath(image.path))  # noqa: PTH100
+        near = Path(os.path.relpath(path, folder)) if path.anchor == folder.anchor else path
+        rows.writerow((near.as_posix(), recipe.labels[image.label], known(image.patient) or ""))
+    return text.getvalue().encode()
+
+
+def _chosen(request: JudgeRequest) -> Path:
+    """Folder or list of the images to be judged."""
+    test = request.run / "test.txt"
+    return request.images or (test if test.exists() else request.run / "validation.txt")
 
 
 def _recipe(run: Path) -> Recipe:

@@ -32,6 +32,14 @@ RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
 LISTS: Final = ("training.txt", "validation.txt", "test.txt")
 CHECKPOINT: Final = "checkpoint.npz"
 LOCK: Final = ".lock"
+IN_WORDS: Final = {  # fields of `Beginning` that are not words themselves
+    "recipe_sha256": "recipe",
+    "weights": "file or kind of initial weights",
+    "training_sha256": "training set",
+    "validation_sha256": "validation set",
+    "test_sha256": "test set",
+    "software": "Keras or backend",
+}
 PART: Final = ".part"  # of files that a kill left half written
 
 
@@ -260,7 +268,9 @@ class RunFolder:
             raise UsageError(message) from None
         fields = [name for name in Beginning.__struct_fields__ if getattr(before, name) != getattr(beginning, name)]
         if fields:
-            message = f"the run in {self.path} was begun with another {', '.join(fields)}; it cannot be gone on with"
+            others = ", ".join(IN_WORDS.get(name, name) for name in fields)
+            own = f"; {self.path / RECIPE} is the one" if fields == ["recipe_sha256"] else ""
+            message = f"the run in {self.path} was begun with another {others}; it cannot be gone on with{own}"
             raise UsageError(message)
 
 
