@@ -189,7 +189,7 @@ def test_another_run_is_not_gone_on_with(tmp_path: Path, data: Path) -> None:
         train(request(recipe_file(tmp_path), data, run), Watching(stop_after=9))
     with pytest.raises(UsageError, match="another seed"):
         train(request(recipe_file(tmp_path), data, run, resume=True, seed=7), Watching())
-    with pytest.raises(UsageError, match="another recipe; it cannot be gone on with; .*recipe.toml is the one"):
+    with pytest.raises(UsageError, match=r"another recipe; it cannot be gone on with; .*recipe\.toml is the one"):
         changed = recipe_file(tmp_path, training=TRAINING | {"optimizer": "adam"})
         train(request(changed, data, run, resume=True), Watching())
 
