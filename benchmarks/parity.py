@@ -4,12 +4,14 @@
 
 FOLDER has one sub-folder per class; a LIST names one file a line, relative to FOLDER of `--data`, its parent folder the
 class. Default: `validation.txt` in `models` beside the data folder ($CXR_EDGE_DATA, else ../shared/data), 532 images of
-patients that the network was not trained on. All get the same tensors, made by this package; a flip is counted at each
-operating point of the released file, from the first of Keras and float ONNX that is there. What is missing is left out,
-aloud: Keras needs the workbench and `--keras`, float ONNX `model-float.onnx` (`cxr-edge-export convert --float`).
+patients that the network was not trained on. All get the same tensors, made by this package, and the released file's
+temperature; a flip is counted at each of its operating points, from the first of Keras and float ONNX that is there. What is
+missing is left out, aloud: Keras needs the workbench and `--keras`, float ONNX `model-float.onnx` (`cxr-edge-export convert
+--float`). A network that the released file was not made from is refused.
 """
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import sys
@@ -24,6 +26,7 @@ from machine import print_table, write_result
 from numpy.typing import NDArray
 
 from cxr_edge.contract import Contract, from_metadata
+from cxr_edge.decide import calibrate
 from cxr_edge.engine import Engine
 from cxr_edge.labelled import class_folders, set_sha256
 from cxr_edge.metrics import auc, count_at
@@ -43,14 +46,15 @@ def main() -> None:
     default = Path(os.environ.get("CXR_EDGE_DATA", REPOSITORY.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--labelled", type=Path, default=default.parent / "models" / "validation.txt")
-    parser.add_argument("--keras", type=Path, default=default.parent / "models" / "resnet50-binary.keras")
+    parser.add_argument("--keras", type=Path, help="the network that the released file was made from")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     if not options.labelled.exists():
         sys.exit("this benchmark needs labelled images: --labelled FOLDER, or set CXR_EDGE_DATA")
     engine = Engine(read_model().content, provider="cpu")
     contract = from_metadata(engine.metadata)
-    networks = {**_keras(options.keras), **_float(), INT8: _onnx(engine)}
+    source = contract.identity.source_model_sha256
+    networks = {**_keras(options.keras, source), **_float(source), INT8: _onnx(engine)}
     images = [(path, label in contract.positive_labels) for path, label in _labelled(options, contract)]
     scores, seconds, digests, positive = _score(networks, images, contract)
     rows = [_row(name, scores[name], positive, contract, seconds[name]) for name in networks]
@@ -69,18 +73,26 @@ def _onnx(engine: Engine) -> Score:
     return lambda tensor: float(engine.run({"image": tensor}, ("probabilities",))[0][0, 1])
 
 
-def _float() -> dict[str, Score]:
+def _float(source: str) -> dict[str, Score]:
     path = REPOSITORY / "models" / "resnet50-binary" / "model-float.onnx"
     if not path.is_file():
         print(f"skipped {FLOAT}: {path.name} was not made")
         return {}
-    return {FLOAT: _onnx(Engine(path.read_bytes(), provider="cpu"))}
+    engine = Engine(path.read_bytes(), provider="cpu")
+    _refuse_another(path, from_metadata(engine.metadata).identity.source_model_sha256, source)
+    return {FLOAT: _onnx(engine)}
 
 
-def _keras(file: Path) -> dict[str, Score]:
-    if importlib.util.find_spec("keras") is None or not file.is_file():
+def _refuse_another(file: Path, digest: str, source: str) -> None:
+    if digest != source:
+        sys.exit(f"{file} is not of the network that the released file was made from, SHA-256 {source}")
+
+
+def _keras(file: Path | None, source: str) -> dict[str, Score]:
+    if importlib.util.find_spec("keras") is None or file is None:
         print(f"skipped {KERAS}: it needs the workbench (pip install ./export) and --keras MODEL.keras")
         return {}
+    _refuse_another(file, hashlib.sha256(file.read_bytes()).hexdigest(), source)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     keras, tf = importlib.import_module("keras"), importlib.import_module("tensorflow")
     model = keras.saving.load_model(file, compile=False, safe_mode=True)
@@ -120,7 +132,13 @@ def _score(
             spent[name].append((time.perf_counter() - started) * 1e3)
         digests.append(prepared.source.content_sha256 or "")
         truth.append(positive)
-    return {name: np.array(found) for name, found in scores.items()}, spent, digests, np.array(truth)
+    calibrated = {name: _calibrated(np.array(found), contract) for name, found in scores.items()}
+    return calibrated, spent, digests, np.array(truth)
+
+
+def _calibrated(scores: Scores, contract: Contract) -> Scores:
+    """Scores of the second of two labels, at the temperature that the runtime decides at."""
+    return calibrate(np.stack([1 - scores, scores], axis=-1), contract.outputs.temperature)[:, 1]
 
 
 def _row(

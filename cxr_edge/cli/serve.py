@@ -29,7 +29,7 @@ def serve(  # noqa: PLR0913 - typer reads the options from the signature
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any free one; it is printed.")] = 8000,
     token_file: Annotated[
         Path | None,
-        typer.Option("--token-file", metavar="FILE", help="Holds the token that clients must bring (32 characters)."),
+        typer.Option("--token-file", metavar="FILE", help="Holds the clients' token (32 characters or more)."),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
