@@ -5,9 +5,9 @@
 FOLDER has one sub-folder per class; a LIST names one file a line, relative to FOLDER of `--data`, its parent folder the
 class. Default: `validation.txt` in `models` beside the data folder ($CXR_EDGE_DATA, else ../shared/data), 532 images of
 patients that the network was not trained on. All get the same tensors, made by this package, and the released file's
-temperature; a flip is counted at each of its operating points, from the first of Keras and float ONNX that is there. What is
-missing is left out, aloud: Keras needs the workbench and `--keras`, float ONNX `model-float.onnx` (`cxr-edge-export convert
---float`). A network that the released file was not made from is refused.
+temperature; a flip is counted at each of its operating points, from the first of Keras and float ONNX that is there.
+What is missing is left out, aloud: Keras needs the workbench and `--keras`, float ONNX `model-float.onnx`
+(`cxr-edge-export convert --float`). A network that the released file was not made from is refused.
 """
 
 import argparse
