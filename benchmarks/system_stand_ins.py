@@ -46,6 +46,7 @@ EFFORTS: Final = {
 }
 MEMBERS: Final = {"gray-ensemble": ("gray-cnn-a", "gray-cnn-b")}
 PHANTOM_EFFORT: Final = Effort(24, (1, 1, 1))
+PHANTOMS_HELD_BACK: Final = 8  # of each class
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def real_scene(work: Path, data: Path) -> Scene:
 def phantom_scene(work: Path) -> Scene:
     """Phantoms made here."""
     train, test = work / "phantoms", work / "phantoms-held-back"
-    for folder, first, count in ((train, 0, 60), (test, 1000, 24)):
+    for folder, first, count in ((train, 0, PHANTOM_EFFORT.images), (test, 1000, PHANTOMS_HELD_BACK)):
         for label in CLASSES:
             (folder / label).mkdir(parents=True, exist_ok=True)
         for seed in range(first, first + count):
@@ -97,7 +98,7 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
     recipe["model"]["version"] = "0.0.1"
     recipe["model"]["name"] += "-road"
     recipe["training_data"]["description"] = "a sample, for a few epochs, to prove the road: not for use"
-    held = 48 if scene.phantoms else 532
+    held = PHANTOMS_HELD_BACK * len(CLASSES) if scene.phantoms else 532
     recipe["data"] |= {"agreement_images": held}
     recipe["limits"] = recipe.get("limits", {}) | {"agreement_images": held}
     recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 256)

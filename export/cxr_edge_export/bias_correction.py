@@ -44,6 +44,18 @@ class _Layer:
     depth: int
 
 
+def give_biases(model: onnx.ModelProto) -> None:
+    """Give convolutions without a bias, as where it was 0 and got lost, one of 0 that can be corrected; in place."""
+    constants = initializers(model.graph)
+    for node in model.graph.node:
+        if node.op_type != "Conv" or len(node.input) > len("xw") or node.input[1] not in constants:
+            continue
+        name = f"{node.output[0]}:bias"
+        channels = constants[node.input[1]].dims[0]
+        model.graph.initializer.append(numpy_helper.from_array(np.zeros(channels, np.float32), name))
+        node.input.append(name)
+
+
 def correct_biases(
     model: onnx.ModelProto,
     quantized: onnx.ModelProto,
@@ -59,7 +71,7 @@ def correct_biases(
         progress: is told (done, total) of the layers' depths: a layer is measured when those before it are corrected.
 
     Raises:
-        ModelError: no convolution has a bias.
+        ModelError: no quantized convolution has a bias (`give_biases`).
     """
     layers = _layers(model, quantized)
     if not layers:

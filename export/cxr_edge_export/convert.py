@@ -11,7 +11,7 @@ from cxr_edge.engine import Engine
 from cxr_edge.errors import LimitBroken
 from cxr_edge.files import refuse_existing
 from cxr_edge_export import dataset, graph, onnx_float
-from cxr_edge_export.bias_correction import correct_biases
+from cxr_edge_export.bias_correction import correct_biases, give_biases
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
 from cxr_edge_export.fuse import fuse
@@ -111,6 +111,8 @@ def _quantized(
     network: "onnx.ModelProto", recipe: Recipe, images: "Sequence[Mapping[str, NDArray[Any]]]", progress: Progress
 ) -> "onnx.ModelProto":
     plan = recipe.quantization
+    if plan.bias_correction:
+        give_biases(network)
     quantized = quantize(network, plan, images, lambda done: progress("quantize", done, len(images)))
     if plan.bias_correction:
         correct_biases(network, quantized, images, lambda done, total: progress("correct biases", done, total))

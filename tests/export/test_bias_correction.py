@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from cxr_edge.classifier import load
 from cxr_edge.errors import ModelError
-from cxr_edge_export.bias_correction import _channel_means, _layers, correct_biases
+from cxr_edge_export.bias_correction import _channel_means, _layers, correct_biases, give_biases
 from cxr_edge_export.convert import build_float_graph, convert
 from cxr_edge_export.graph import initializers
 from cxr_edge_export.original import load_original
@@ -71,6 +71,30 @@ def test_a_graph_without_biases_is_refused(graphs: tuple[onnx.ModelProto, onnx.M
     model, _ = graphs
     with pytest.raises(ModelError, match="no quantized convolution has a bias"):
         correct_biases(model, model, some_images())
+
+
+def test_convolutions_without_a_bias_get_one(graphs: tuple[onnx.ModelProto, onnx.ModelProto], workbench: Any) -> None:
+    """As of layers that begin with biases of 0 and are frozen: what is 0 does not come through the conversion."""
+    plan, images = read_recipe(workbench.recipe).recipe.quantization, some_images()
+    bare = onnx.ModelProto()
+    bare.CopyFrom(graphs[0])
+    for node in bare.graph.node:
+        if node.op_type == "Conv":
+            del node.input[2:]
+    with pytest.raises(ModelError, match="no quantized convolution has a bias"):
+        correct_biases(bare, quantize(bare, plan, images), images)
+    give_biases(bare)
+    onnx.checker.check_model(bare)
+    quantized = quantize(bare, plan, images)
+    layers = _layers(bare, quantized)
+    assert len(layers) == len(_layers(*graphs)) > 1
+    exact = _channel_means(bare, [layer.exact for layer in layers], images)
+    correct_biases(bare, quantized, images)
+    found = _channel_means(quantized, [layer.output for layer in layers], images)
+    scales = initializers(quantized.graph)
+    for layer in layers:
+        step = float(numpy_helper.to_array(scales[layer.scale]).max())
+        assert np.abs(found[layer.output] - exact[layer.exact]).max() < 2 * step
 
 
 def test_the_contract_says_so(workbench: Any, tmp_path: Path) -> None:
