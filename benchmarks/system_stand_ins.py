@@ -1,7 +1,7 @@
 """What `systems.py` trains instead of the published systems: a sample, other epochs, stand-ins for what is absent.
 
-The epochs are as many as prove the road from random weights: of most recipes fewer than theirs, of some stages as many,
-of `resnet50-binary`, whose own begin with trained weights, more.
+The epochs are as many as prove the road: of most recipes fewer than theirs, of some stages as many. Weights are random,
+but where the file that a recipe names lies in `models` beside the data folder.
 """
 
 import shutil
@@ -34,7 +34,7 @@ class Effort:
 
 
 EFFORTS: Final = {
-    "resnet50-binary": Effort(600, (12,)),
+    "resnet50-binary": Effort(600, (6,)),
     "inception-three-class": Effort(600, (10, 1, 1)),
     "covid-cnn": Effort(300, (8,)),
     "covid-vgg16": Effort(400, (30,)),
@@ -51,13 +51,14 @@ PHANTOMS_HELD_BACK: Final = 8  # of each class
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where images come from and runs go to."""
+    """Where images and weights come from, and runs go to."""
 
     work: Path
     train: Path
     test: Path
     jpeg: Path
     phantoms: bool
+    weights: Path | None = None
 
 
 def real_scene(work: Path, data: Path) -> Scene:
@@ -70,7 +71,7 @@ def real_scene(work: Path, data: Path) -> Scene:
     test = work / "held-back.txt"
     test.write_text("".join(f"{(root / line).resolve()}\n" for line in lines), encoding="utf-8")
     jpeg = next(root / line for line in lines if "bacteria" in line)
-    return Scene(work=work, train=train, test=test, jpeg=jpeg, phantoms=False)
+    return Scene(work=work, train=train, test=test, jpeg=jpeg, phantoms=False, weights=held.parent)
 
 
 def phantom_scene(work: Path) -> Scene:
@@ -110,14 +111,14 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
         recipe["limits"] |= {"positive_to_negative_share": 1.0, "auc_drop": 1.0, "accuracy_ratio": 0.0}
         recipe["golden"]["tolerance"] = 0.1
     if effort is not None and "training" in recipe:
-        _shorten(recipe, effort)
+        _shorten(recipe, effort, scene)
     target.write_text(tomlkit.dumps(recipe), encoding="utf-8")
     return target
 
 
-def _shorten(recipe: dict[str, Any], effort: Effort) -> None:
+def _shorten(recipe: dict[str, Any], effort: Effort, scene: Scene) -> None:
     network, training = recipe["network"], recipe["training"]
-    network["weights"] = "random"
+    network["weights"] = str(_weights(recipe, scene) or "random")
     training.pop("initial_share", None)  # of random weights nothing is to be kept
     training.pop("precision", None)  # 16 bits are slow where a processor has no arithmetic for them
     for stage, epochs in zip(training["stages"], effort.epochs, strict=False):
@@ -127,6 +128,12 @@ def _shorten(recipe: dict[str, Any], effort: Effort) -> None:
             stage["batch"] = 8
     if _is_frozen(recipe):
         training.pop("augmentation", None)  # feature maps of a frozen backbone are then computed once
+
+
+def _weights(recipe: dict[str, Any], scene: Scene) -> Path | None:
+    """The file that the recipe names, where it is there."""
+    file = None if scene.weights is None else scene.weights.resolve() / recipe["network"]["weights"]
+    return file if file is not None and file.is_file() else None
 
 
 def _is_frozen(recipe: dict[str, Any]) -> bool:
@@ -169,7 +176,10 @@ def stand_ins(name: str, scene: Scene) -> str:
     recipes = [tomllib.loads((MODELS / part / "recipe.toml").read_text(encoding="utf-8")) for part in parts]
     found = {
         "phantoms": scene.phantoms,
-        "random weights": any(recipe.get("network", {}).get("weights", "random") != "random" for recipe in recipes),
+        "random weights": any(
+            recipe.get("network", {}).get("weights", "random") != "random" and _weights(recipe, scene) is None
+            for recipe in recipes
+        ),
         "no augmentation": any(_is_frozen(recipe) for recipe in recipes),
         "NORMAL, PNEUMONIA for its classes": any("metadata_csv" in recipe.get("selection", {}) for recipe in recipes),
     }

@@ -2,13 +2,13 @@
 
     python benchmarks/systems.py [--only NAME]... [--data FOLDER] [--work FOLDER] [--phantoms] [--json]
 
-Each step is this package's own command line. FOLDER of `--data` ($CXR_EDGE_DATA, else
-../shared/data) holds `kermany224/train`, and `models/validation.txt` lies beside it: 532 images that never train, the
-test set of every row. This proves the road, not the systems: recipes are trained on a sample, for other numbers of
-epochs than theirs (mostly fewer), from random weights where they ask for others, and the COVID recipes on stand-in
-classes (NORMAL and PNEUMONIA of children), as the table says. Balanced accuracy is Keras' own; of an ensemble, which
-has no Keras network, that of the INT8 file, by `cxr-edge evaluate` at 0.5. With `--phantoms` the images are synthetic,
-and figures of merit mean nothing.
+Each step is this package's own command line. FOLDER of `--data` ($CXR_EDGE_DATA, else ../shared/data) holds
+`kermany224/train`, and `models/validation.txt` lies beside it: 532 images that never train, the test set of every row.
+This proves the road, not the systems: recipes are trained on a sample, for other numbers of epochs than theirs (mostly
+fewer), from random weights where they ask for others that are not there, and the COVID recipes on stand-in classes
+(NORMAL and PNEUMONIA of children), as the table says. Balanced accuracy is Keras' own; of an ensemble, which has no
+Keras network, that of the INT8 file, by `cxr-edge evaluate` at 0.5. With `--phantoms` the images are synthetic, and
+figures of merit mean nothing.
 
 Folders of runs stay under `--work`; what is finished there is not run again. A row that fails is shown with the step
 and its message, and makes the exit status 1; so does a balanced accuracy below 0.75 on the real test images.

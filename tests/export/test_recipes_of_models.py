@@ -1,5 +1,6 @@
 """Every recipe under models/ is read, and names a network that there is."""
 
+import dataclasses
 import importlib
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,13 @@ def test_what_the_benchmark_trains_instead_can_be_trained(
         assert recipe.network is not None
         assert recipe.training is not None
         assert (recipe.network.weights, recipe.training.initial_share) == ("random", 0.0)
+    there = dataclasses.replace(scene, weights=tmp_path)
+    assert "random weights" in stand_ins.stand_ins("resnet50-binary", there)
+    (tmp_path / "resnet50-binary.keras").write_bytes(b"")
+    assert "random weights" not in stand_ins.stand_ins("resnet50-binary", there)
+    recipe = read_recipe(stand_ins.write_stand_in("resnet50-binary", there, tmp_path / "with.toml")).recipe
+    assert recipe.network is not None
+    assert Path(recipe.network.weights).samefile(tmp_path / "resnet50-binary.keras")
 
 
 def built(name: str) -> Any:
