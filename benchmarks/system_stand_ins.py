@@ -132,7 +132,8 @@ def _shorten(recipe: dict[str, Any], effort: Effort, scene: Scene) -> None:
 
 def _weights(recipe: dict[str, Any], scene: Scene) -> Path | None:
     """The file that the recipe names, where it is there."""
-    file = None if scene.weights is None else scene.weights.resolve() / recipe["network"]["weights"]
+    named = recipe.get("network", {}).get("weights", "random")
+    file = None if scene.weights is None else scene.weights.resolve() / named
     return file if file is not None and file.is_file() else None
 
 
