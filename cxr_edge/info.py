@@ -2,7 +2,16 @@
 
 from collections.abc import Iterator
 
-from cxr_edge.contract import Comparison, Contract, GatePolicy, GivenLabels, Member
+from cxr_edge.contract import (
+    Comparison,
+    Contract,
+    GatePolicy,
+    GivenLabels,
+    Identity,
+    IntendedUse,
+    Member,
+    Quantization,
+)
 from cxr_edge.types import Interval
 
 Section = tuple[str, list[tuple[str, str]]]
@@ -15,18 +24,8 @@ def describe(contract: Contract, sha256: str) -> list[Section]:
         contract: what to describe.
         sha256: of the model file.
     """
-    identity, use, q = contract.identity, contract.intended_use, contract.quantization
     return [
-        (
-            "model",
-            [
-                ("name", f"{identity.name} {identity.version}"),
-                ("sha256", sha256),
-                ("created", identity.created),
-                ("licence", identity.licence),
-                ("trained on", f"{identity.training_data.description} ({identity.training_data.images:,} images)"),
-            ],
-        ),
+        _model(contract.identity, sha256),
         (
             "labels",
             [
@@ -37,33 +36,50 @@ def describe(contract: Contract, sha256: str) -> list[Section]:
         ),
         *(_preprocessing(contract, member) for member in contract.members),
         ("operating points", list(_operating_points(contract))),
-        (
-            "intended use",
-            [
-                ("statement", use.statement),
-                ("modalities", ", ".join(use.modalities) or "any"),
-                ("views", ", ".join(use.views) or "any"),
-                ("body parts", ", ".join(use.body_parts) or "any"),
-                ("age in years", "any" if use.age_years is None else f"{use.age_years[0]:g} to {use.age_years[1]:g}"),
-            ],
-        ),
+        _intended_use(contract.intended_use),
         *_image_gate(contract.gate),
-        (
-            "quantization",
-            [("scheme", q.scheme)]
-            if q.scheme == "none"
-            else [
-                ("scheme", q.scheme),
-                ("ranges", " ".join(f"{q.ranges} {q.percentile or ''}".split()) + f", from {q.images} images"),
-                ("7-bit weights", "yes" if q.reduce_range else "no"),
-                ("first layer", q.first_layer),
-                ("bias correction", "yes" if q.bias_correction else "no"),
-                ("left in float", ", ".join(q.float_layers) or "the tail only"),
-            ],
-        ),
+        ("quantization", list(_quantization(contract.quantization))),
         *_parity(contract),
         ("golden cases", [("cases", str(len(contract.golden.cases))), ("tolerance", f"{contract.golden.tolerance:g}")]),
     ]
+
+
+def _model(identity: Identity, sha256: str) -> Section:
+    data = identity.training_data
+    return (
+        "model",
+        [
+            ("name", f"{identity.name} {identity.version}"),
+            ("sha256", sha256),
+            ("created", identity.created),
+            ("licence", identity.licence),
+            ("trained on", f"{data.description} ({data.images:,} images)"),
+        ],
+    )
+
+
+def _intended_use(use: IntendedUse) -> Section:
+    return (
+        "intended use",
+        [
+            ("statement", use.statement),
+            ("modalities", ", ".join(use.modalities) or "any"),
+            ("views", ", ".join(use.views) or "any"),
+            ("body parts", ", ".join(use.body_parts) or "any"),
+            ("age in years", "any" if use.age_years is None else f"{use.age_years[0]:g} to {use.age_years[1]:g}"),
+        ],
+    )
+
+
+def _quantization(q: Quantization) -> Iterator[tuple[str, str]]:
+    yield "scheme", q.scheme
+    if q.scheme == "none":
+        return
+    yield "ranges", " ".join(f"{q.ranges} {q.percentile or ''}".split()) + f", from {q.images} images"
+    yield "7-bit weights", "yes" if q.reduce_range else "no"
+    yield "first layer", q.first_layer
+    yield "bias correction", "yes" if q.bias_correction else "no"
+    yield "left in float", ", ".join(q.float_layers) or "the tail only"
 
 
 def _calibration(temperature: float | None) -> str:
