@@ -35,7 +35,7 @@ class Effort:
 
 EFFORTS: Final = {
     "resnet50-binary": Effort(600, (6,)),
-    "inception-three-class": Effort(600, (10, 1, 1)),
+    "inception-three-class": Effort(1200, (16, 2, 3)),
     "covid-cnn": Effort(300, (8,)),
     "covid-vgg16": Effort(400, (30,)),
     "covid-nasnetlarge": Effort(300, (30,)),

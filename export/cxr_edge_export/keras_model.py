@@ -12,6 +12,7 @@ import numpy as np
 
 from cxr_edge.errors import EnvironmentUnusable, ModelError
 from cxr_edge_export.keras_safety import hdf5_config, keras_archive_config, refuse_code
+from cxr_edge_export.quiet import without_banner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,8 +111,8 @@ def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _l
 def tensorflow_module() -> Any:  # noqa: ANN401 - TensorFlow has no types
     """TensorFlow, imported without its banner and without its advice on tracing."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-
+    with without_banner("tensorflow"):
+        import tensorflow as tf
     tf.get_logger().setLevel("ERROR")
     return tf
 

@@ -176,7 +176,7 @@ def test_the_deployed_network_takes_what_it_is_fed_with(tmp_path: Path) -> None:
         assert network(np.zeros((2, 48, 48, 3), np.float32)).shape == (2, 2)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_16_bits_are_for_training_alone(tmp_path: Path, data: Path, keras: Any, precision: str) -> None:
     recipe = recipe_file(tmp_path, training={"precision": precision, "averaging": 0.8, "stages": SHORT})
     found = train(request(recipe, data, tmp_path / "run"), Watching())

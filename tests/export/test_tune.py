@@ -154,7 +154,7 @@ def test_a_search_goes_on_after_a_power_cut_tore_its_last_line(tmp_path: Path, d
 @pytest.mark.parametrize(
     ("path", "choices", "named"),
     [
-        ("training.stages.0.batch", [4, 8], "named.weights.h5"),
+        pytest.param("training.stages.0.batch", [4, 8], "named.weights.h5", marks=pytest.mark.slow),
         ("network.weights", ["searched.weights.h5"], "searched.weights.h5"),
     ],
     ids=["the original's", "searched for"],

@@ -5,6 +5,7 @@ import sys
 from typing import Any, Literal, get_args
 
 from cxr_edge.errors import EnvironmentUnusable, UsageError
+from cxr_edge_export.quiet import without_banner
 
 Backend = Literal["tensorflow", "torch", "jax"]
 
@@ -23,7 +24,8 @@ def keras_module(backend: Backend | None = None) -> Any:  # noqa: ANN401 - Keras
     if backend is not None and "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = backend
     try:
-        import keras
+        with without_banner("keras"):
+            import keras
     except (ImportError, ValueError) as error:  # ValueError: a name that Keras does not know
         message = f"Keras cannot use the backend {backend or os.environ.get('KERAS_BACKEND', 'tensorflow')}: {error}"
         raise EnvironmentUnusable(message) from None
