@@ -13,6 +13,7 @@ import numpy as np
 from cxr_edge.errors import EnvironmentUnusable, ModelError
 from cxr_edge_export.keras_safety import hdf5_config, keras_archive_config, refuse_code
 from cxr_edge_export.quiet import without_banner
+from cxr_edge_export.training.run_folder import MODEL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,9 @@ def load_model(path: Path) -> SourceModel:
         ModelError: not a model, code inside it, or Keras cannot read it.
         EnvironmentUnusable: the file was saved by Keras 2 and needs tf_keras, which is not installed.
     """
+    if (path / MODEL).is_file():
+        message = f"{path} is the folder of a training run: give {path / MODEL}"
+        raise ModelError(message)
     if path.is_dir():
         from cxr_edge_export.saved_model import load_saved_model
 

@@ -159,3 +159,9 @@ def test_keras_2_file_loads_in_tf_keras(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(source.predict(image), network.predict(image, verbose=0), atol=1e-6)
     assert source.framework.startswith("tf_keras")
     assert source.trace("image", (32, 32, 3)).graph.input[0].name == "image"
+
+
+def test_the_folder_of_a_run_is_told_from_a_saved_model(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(ModelError, match=r"the folder of a training run: give .*model\.keras"):
+        load_model(tmp_path)
