@@ -217,6 +217,21 @@ class Watcher:
         lines = [json.loads(line) for line in self.log.read_text("ascii").splitlines(keepends=True) if line[-1] == "\n"]
         return [line for line in lines if line["event"] == name]
 
+    def told(self) -> list[str]:
+        """Every content that the log calls decided, as often as it does."""
+        return sorted(str(event["content"]) for name in ("classified", "rejected") for event in self.events(name))
+
+    def fault_codes(self) -> set[str]:
+        """Of every fault that the log tells."""
+        return {str(event["code"]) for event in self.events("fault")}
+
+    def is_well(self) -> bool:
+        """What `watch --status` says of it."""
+        command = (sys.executable, "-m", "cxr_edge", "watch", "--status", "--state", str(self.state))
+        answer = subprocess.run(command, capture_output=True, check=False)
+        assert answer.returncode in (0, 8), answer.stderr
+        return answer.returncode == 0
+
     def health(self) -> Row:
         """What stands in health.json; empty before it is there."""
         try:

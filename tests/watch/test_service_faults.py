@@ -5,7 +5,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,26 +14,6 @@ from volumes import fill, make_read_only, small_volume
 from watching import Watcher, csv_lines, dicom, partial_files, picture, put, rows, statuses, until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-
-
-def _is_well(watcher: Watcher) -> bool:
-    answer = subprocess.run(
-        [sys.executable, "-m", "cxr_edge", "watch", "--status", "--state", watcher.state],
-        capture_output=True,
-        check=False,
-    )
-    assert answer.returncode in (0, 8), answer.stderr
-    return answer.returncode == 0
-
-
-def _told(watcher: Watcher) -> list[str]:
-    """Every content that the log calls decided, as often as it does."""
-    events = (*watcher.events("classified"), *watcher.events("rejected"))
-    return sorted(str(event["content"]) for event in events)
-
-
-def _codes(watcher: Watcher) -> set[str]:
-    return {str(event["code"]) for event in watcher.events("fault")}
 
 
 # ---- the inbox
@@ -60,7 +39,7 @@ def test_the_inbox_is_unmounted_and_mounted_again(tmp_path: Path, tiny: Path, *,
             watcher.has(first)
             watcher.is_in("idle")
         watcher.is_in("inbox_away", "unmounted")
-        assert not _is_well(watcher)
+        assert not watcher.is_well()
         if restart:
             assert watcher.ends(signal.SIGTERM)[0] == 0
             watcher = stack.enter_context(Watcher(tiny, inbox, outbox))
@@ -73,9 +52,9 @@ def test_the_inbox_is_unmounted_and_mounted_again(tmp_path: Path, tiny: Path, *,
         with _mounted(share, inbox):
             watcher.has(second)
             watcher.is_in("idle")
-            assert _is_well(watcher)
+            assert watcher.is_well()
             assert watcher.ends(signal.SIGTERM)[0] == 0
-    assert _told(watcher) == sorted([first, second])  # and nothing twice
+    assert watcher.told() == sorted([first, second])  # and nothing twice
     assert statuses(outbox) == {first: "classified", second: "classified"}
     assert len(watcher.events("fault")) == (2 if restart else 1)  # one line each time, however long it takes
 
@@ -96,7 +75,7 @@ def test_the_inbox_is_renamed_and_named_back(tmp_path: Path, tiny: Path) -> None
         watcher.has(second)
         watcher.is_in("idle")
         assert watcher.ends(signal.SIGINT)[0] == 0
-    assert _told(watcher) == sorted([first, second])
+    assert watcher.told() == sorted([first, second])
 
 
 def test_once_says_that_the_inbox_went_away(tmp_path: Path, tiny: Path) -> None:
@@ -134,7 +113,7 @@ def test_no_room_for_results_and_room_again(tmp_path: Path, tiny: Path) -> None:
             names = [put(inbox / f"{n}.png", picture(n)) for n in range(1, 31)]
             names.append(put(inbox / "bad.txt", b"no image at all " * 30))
             watcher.is_in("outbox_unavailable", "outbox_full")
-            assert not _is_well(watcher)
+            assert not watcher.is_well()
             time.sleep(2.5)
             assert partial_files(outbox) == []
             assert set(rows(outbox)) == {before}
@@ -143,11 +122,11 @@ def test_no_room_for_results_and_room_again(tmp_path: Path, tiny: Path) -> None:
             watcher.has(*names)
             watcher.is_in("idle")
             assert watcher.ends(signal.SIGTERM)[0] == 0
-        assert _told(watcher) == sorted([before, *names])
+        assert watcher.told() == sorted([before, *names])
         assert set(statuses(outbox)) == {before, *names}
         assert len(csv_lines(outbox)) == 32
         assert partial_files(outbox) == []
-    assert "outbox_full" in _codes(watcher)
+    assert "outbox_full" in watcher.fault_codes()
 
 
 @pytest.mark.parametrize("files", [2, 40])
@@ -171,7 +150,7 @@ def test_it_ends_when_asked_though_there_is_no_room(tmp_path: Path, tiny: Path, 
         with Watcher(tiny, inbox, outbox, "--once") as again:
             assert again.ended()[0] == 0
         assert statuses(outbox) == dict.fromkeys(names, "classified")
-        assert _told(again) == sorted(names)
+        assert again.told() == sorted(names)
         assert len(csv_lines(outbox)) == files
 
 
@@ -206,12 +185,12 @@ def test_results_that_cannot_be_written(tmp_path: Path, tiny: Path) -> None:
             with _read_only(outbox):
                 second = put(inbox / "b.dcm", dicom(2))
                 watcher.is_in("outbox_unavailable", "outbox_read_only")
-                assert not _is_well(watcher)
+                assert not watcher.is_well()
             watcher.has(second)
             watcher.is_in("idle")
             until(lambda: list(outbox.glob("study-*.json")))
             assert watcher.ends(signal.SIGTERM)[0] == 0
-        assert _told(watcher) == sorted([first, second])
+        assert watcher.told() == sorted([first, second])
 
 
 def test_results_that_cannot_be_written_from_the_start(tmp_path: Path, tiny: Path) -> None:
@@ -262,7 +241,7 @@ def test_the_results_folder_goes_away_and_comes_back(tmp_path: Path, tiny: Path)
         watcher.has(second)
         watcher.is_in("idle")
         assert watcher.ends(signal.SIGTERM)[0] == 0
-    assert _told(watcher) == sorted([first, second])
+    assert watcher.told() == sorted([first, second])
 
 
 def test_no_room_for_the_state(tmp_path: Path, tiny: Path) -> None:
@@ -272,7 +251,7 @@ def test_no_room_for_the_state(tmp_path: Path, tiny: Path) -> None:
         watcher.is_in("idle")
         filler = fill(state)
         names = [put(inbox / f"{n}.png", picture(n)) for n in range(30)]
-        until(lambda: {"state_full"} & _codes(watcher))
+        until(lambda: {"state_full"} & watcher.fault_codes())
         filler.unlink()
         watcher.has(*names)
         watcher.is_in("idle")

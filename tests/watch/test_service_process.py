@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -25,26 +23,6 @@ from watching import (
 )
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
-
-
-def _is_well(watcher: Watcher) -> bool:
-    answer = subprocess.run(
-        [sys.executable, "-m", "cxr_edge", "watch", "--status", "--state", watcher.state],
-        capture_output=True,
-        check=False,
-    )
-    assert answer.returncode in (0, 8), answer.stderr
-    return answer.returncode == 0
-
-
-def _told(watcher: Watcher) -> list[str]:
-    """Every content that the log calls decided, as often as it does."""
-    events = (*watcher.events("classified"), *watcher.events("rejected"))
-    return sorted(str(event["content"]) for event in events)
-
-
-def _codes(watcher: Watcher) -> set[str]:
-    return {str(event["code"]) for event in watcher.events("fault")}
 
 
 # ---- a file that cannot be opened
@@ -80,7 +58,7 @@ def test_two_watchers(tmp_path: Path, tiny: Path) -> None:
         with Watcher(tiny, tmp_path / "other", outbox) as same_outbox:
             code, _, err = same_outbox.ended()
             assert (code, f"results folder is in use by process {watcher.process.pid}" in err) == (2, True)
-        assert _is_well(watcher)
+        assert watcher.is_well()
         watcher.process.kill()
         watcher.process.wait()
         with Watcher(tiny, inbox, outbox, "--once") as after_a_kill:
@@ -177,8 +155,8 @@ def test_a_ledger_that_is_damaged_at_the_start(tmp_path: Path, tiny: Path, how: 
     assert len(csv_lines(outbox)) == len(names) + 1
     assert [event["rows"] for event in watcher.events("ledger_rebuilt")] == [len(names)]
     assert len(list(watcher.state.glob("ledger-damaged-*.sqlite"))) == (how != "gone")
-    assert _told(watcher) == sorted([*names, late])  # over both runs
-    assert ("ledger_missing" if how == "gone" else "ledger_damaged") in _codes(watcher)
+    assert watcher.told() == sorted([*names, late])  # over both runs
+    assert ("ledger_missing" if how == "gone" else "ledger_damaged") in watcher.fault_codes()
     with Watcher(tiny, inbox, outbox, "--once") as again:
         assert again.ended()[0] == 0
     assert len(again.events("ledger_rebuilt")) == len(watcher.events("ledger_rebuilt"))
@@ -258,7 +236,7 @@ def test_the_clock_jumps(tmp_path: Path, tiny: Path, days: int) -> None:
         assert watcher.ends(signal.SIGTERM)[0] == 0
     with Watcher(tiny, inbox, outbox, *options, "--once") as again:
         assert again.ended()[0] == 0
-    assert _told(again) == sorted([*names, whole])
+    assert again.told() == sorted([*names, whole])
     assert statuses(outbox) == dict.fromkeys([*names, whole], "classified")
     assert len(csv_lines(outbox)) == 5
     assert len(list(outbox.glob("study-*.json"))) == 1
