@@ -16,7 +16,8 @@ REQUIRED, OPTIONAL = ("path", "label"), ("patient",)
 # Kermany et al. 2018: person1949_bacteria_4880.jpeg, IM-0117-0001.jpeg, NORMAL2-IM-0370-0001.jpeg; its third version at
 # Mendeley: BACTERIA-1008087-0001.jpeg
 _GUANGZHOU_PATIENT = re.compile(
-    r"(person\d+)_(?:bacteria|virus)_|((?:NORMAL\d*-)?IM-\d+)-\d|(?:BACTERIA|NORMAL|VIRUS)-(\d+)-\d"
+    r"(?:(person\d+)_(?:bacteria|virus)_|((?:NORMAL\d*-)?IM-\d+)-\d|(?:BACTERIA|NORMAL|VIRUS)-(\d+)-\d)"
+    r".*\.(?i:bmp|jpe?g|png|tiff?|webp)"
 )
 
 
@@ -35,10 +36,20 @@ class LabelledImage:
     patient: str | None
 
 
-def patient_of(file_name: str) -> str | None:
-    """The patient that a file name of the Guangzhou set's form tells; None for any other name."""
-    match = _GUANGZHOU_PATIENT.match(file_name)
-    return next(filter(None, match.groups())) if match else None
+def patient_of(file_name: str, *, in_folder: bool = False) -> str | None:
+    """The patient that a picture's name of the Guangzhou set's form tells; None for any other name, and for DICOM.
+
+    Viewers write IM-0001-0001.dcm, where 0001 is the series; pictures, too, into a folder for each patient.
+
+    Args:
+        file_name: without its folder.
+        in_folder: whether a folder in the class folder holds it, which tells more than IM-0001.
+    """
+    match = _GUANGZHOU_PATIENT.fullmatch(file_name)
+    if match is None or (in_folder and file_name.startswith("IM-")):
+        return None
+    found: str = next(filter(None, match.groups()))
+    return found
 
 
 def set_sha256(digests: Iterable[str]) -> str:

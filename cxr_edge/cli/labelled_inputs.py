@@ -21,5 +21,9 @@ def find_labelled(source: Path, labels: tuple[str, ...], outputs: tuple[Path, ..
         found = find_images([folder], recursive=True, outputs=outputs)
         for notice in found.notices:
             say(f"{label}: {notice}")
-        images += [LabelledImage(path, label, patient_of(Path(path).name)) for path in found.paths]
+        images += [LabelledImage(path, label, _patient_of(Path(path), Path(folder))) for path in found.paths]
     return tuple(images)
+
+
+def _patient_of(path: Path, class_folder: Path) -> str | None:
+    return patient_of(path.name, in_folder=path.parent != class_folder)

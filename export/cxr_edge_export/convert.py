@@ -16,7 +16,7 @@ from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
 from cxr_edge_export.fuse import fuse
 from cxr_edge_export.gate_families import check_families, read_families, with_families
-from cxr_edge_export.held_back import note_on_tests, refuse_trained_on, without_tests
+from cxr_edge_export.held_back import note_on_tests, refuse_other_data, refuse_trained_on, without_tests
 from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.original import Original, load_original
@@ -89,7 +89,7 @@ def convert(
     sets = gather_sets(request, recipe, request.models)
     _refuse_too_few(sets.agreement, recipe)
     said = note_on_tests(request.models, sets.validation, recipe, request.calibration)
-    for text in (said, *map(_note_on_doubles, ("validation", "agreement"), (sets.validation, sets.agreement))):
+    for text in (said, _note_on_doubles(sets.validation)):
         if text is not None:
             note(text)
     original = load_original(request.models, recipe)
@@ -149,12 +149,13 @@ def gather_sets(request: Sources, recipe: Recipe, models: "Sequence[Path]" = ())
     data = request.calibration
     everything = read_selected(recipe, data, data)
     validation = read_selected(recipe, request.validation, data)
+    refuse_other_data(models, data)
     refuse_trained_on(models, validation, everything, recipe, data)
     pool = without_tests(models, everything, recipe, data)
     apart = dataset.without(pool, validation)
     plan, seed = recipe.quantization, recipe.quantization.seed
     if request.agreement is not None:
-        agreement = read_selected(recipe, request.agreement, data)
+        agreement = dataset.distinct(read_selected(recipe, request.agreement, data))
         calibration = dataset.draw_balanced(dataset.without(pool, (*validation, *agreement)), plan.images, seed)
         return dataset.Sets(training=apart, calibration=calibration, validation=validation, agreement=agreement)
     calibration = dataset.draw_balanced(apart, plan.images, seed)
@@ -168,7 +169,7 @@ def gather_sets(request: Sources, recipe: Recipe, models: "Sequence[Path]" = ())
 
 def _refuse_too_few(agreement: "Sequence[dataset.LabelledImage]", recipe: Recipe) -> None:
     """Now, and not after all the work. The same bytes under two names are one image."""
-    if (count := len(dataset.distinct(agreement))) < recipe.limits.agreement_images:
+    if (count := len(agreement)) < recipe.limits.agreement_images:
         message = (
             f"export limit broken: agreement would be measured on {count} images; limits.agreement_images of "
             f"the recipe needs {recipe.limits.agreement_images} (data.agreement_images asks for "
@@ -177,9 +178,9 @@ def _refuse_too_few(agreement: "Sequence[dataset.LabelledImage]", recipe: Recipe
         raise LimitBroken(message)
 
 
-def _note_on_doubles(name: str, images: "Sequence[dataset.LabelledImage]") -> str | None:
+def _note_on_doubles(images: "Sequence[dataset.LabelledImage]") -> str | None:
     if doubles := len(images) - len(dataset.distinct(images)):
-        return f"{doubles} of the {len(images)} {name} images repeat the bytes of another; they count twice"
+        return f"{doubles} of the {len(images)} validation images repeat the bytes of another; they count twice"
     return None
 
 

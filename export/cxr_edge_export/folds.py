@@ -63,6 +63,9 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
     _make_folder(request.output)
     held = () if request.test is None else read_selected(recipe, request.test, request.data)
     images = without(read_selected(recipe, request.data, request.data), held)
+    if not images:
+        message = f"{request.test} holds back all images of {request.data}"
+        raise UsageError(message)
     looks = []
     for place, image in enumerate(images):
         looks.append(clusters.look(decoded(image, place, recipe.rendering)))

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, label_files, without
+from cxr_edge_export.image_files import is_file
 from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import Recipe
+from cxr_edge_export.selection import with_patients
 from cxr_edge_export.training.run_folder import RUN
 
 
@@ -44,25 +46,51 @@ def refuse_trained_on(
     pool: Sequence[LabelledImage],
     recipe: Recipe,
     data: Path,
+    name: str = "validation",
 ) -> None:
-    """Refuse validation images of patients that trained a network: they flatter it.
+    """Refuse images of patients that trained a network: they flatter it.
 
     Args:
         models: as for `without_tests`.
-        validation: on which operating points and parity are to be measured.
+        validation: on which a network is to be measured.
         pool: as for `without_tests`.
         recipe: its classes.
         data: as for `without_tests`.
+        name: what the images are called.
 
     Raises:
         UsageError: how many, and which run.
     """
     for run in _runs(models):
-        trained = _listed(run / "training.txt", (*pool, *validation), recipe, data)
-        if count := len(validation) - len(without(validation, trained)):
-            message = (
-                f"{count} of the {len(validation)} validation images are of patients that the run {run} trained on"
-            )
+        if found := trained_on(run, validation, pool, recipe, data, name):
+            raise UsageError(found)
+
+
+def trained_on(
+    run: Path, images: Sequence[LabelledImage], pool: Sequence[LabelledImage], recipe: Recipe, data: Path, name: str
+) -> str | None:
+    """How many of the images are of patients that a run trained on, in words; None where none is."""
+    trained = _listed(run / "training.txt", (*pool, *images), recipe, data)
+    count = len(images) - len(without(images, trained))
+    if not count:
+        return None
+    return f"{count} of the {len(images)} {name} images are of patients that the run {run} trained on"
+
+
+def refuse_other_data(models: Sequence[Path], data: Path) -> None:
+    """Refuse a data folder that holds nothing of what trained a network: of patients nothing could be told.
+
+    Args:
+        models: as for `without_tests`.
+        data: as for `without_tests`.
+
+    Raises:
+        UsageError: naming the run.
+    """
+    for run in _runs(models):
+        lines = _lines(run / "training.txt")
+        if lines and not any(is_file(data / line) for line in lines):
+            message = f"none of the {len(lines)} images that the run {run} trained on is in {data}: give their folder"
             raise UsageError(message)
 
 
@@ -72,10 +100,19 @@ def _runs(models: Sequence[Path]) -> list[Path]:
 
 def _listed(listing: Path, known: Sequence[LabelledImage], recipe: Recipe, data: Path) -> tuple[LabelledImage, ...]:
     """Those of a run's list that are still there; of others nothing can be told."""
-    if not listing.is_file():
-        return ()
+    lines = _lines(listing)
     places = {relative_to(image.path, data): image for image in known}
-    lines = listing.read_text(encoding="utf-8").splitlines()
     others = [data / line for line in lines if line not in places]
-    elsewhere = label_files([path for path in others if path.is_file()], recipe.labels, recipe.classes, listing)
-    return (*(places[line] for line in lines if line in places), *elsewhere)
+    elsewhere = label_files([path for path in others if is_file(path)], recipe.labels, recipe.classes, listing)
+    return (*(places[line] for line in lines if line in places), *with_patients(elsewhere, recipe, data))
+
+
+def _lines(listing: Path) -> list[str]:
+    """Of a run's list, which `RunFolder` wrote; none where there is no such list."""
+    if not listing.is_file():
+        return []
+    try:
+        return listing.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the list {listing} cannot be read: {error}"
+        raise UsageError(message) from None

@@ -21,7 +21,8 @@ def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
         rules: which name these.
 
     Raises:
-        UsageError: it is no folder, has others than class folders, or a file that no list could name.
+        UsageError: it is no folder, has others than class folders, a link to a folder inside one, or a file that no
+            list could name.
         ModelError: a file cannot be read.
     """
     if not folder.is_dir():
@@ -32,8 +33,14 @@ def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
     if not found or not set(found) <= wanted:
         message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
         raise UsageError(message)
-    paths = [path for name in found for path in sorted((folder / name).rglob("*")) if not path.is_dir()]
+    paths = [path for name in found for path in sorted((folder / name).rglob("*"))]
     shown = [path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    if linked := next((path for path in shown if path.is_symlink() and path.is_dir()), None):
+        message = (
+            f"in the folder {linked.relative_to(folder).parts[0]!r} a link leads to a folder: links are not followed"
+        )
+        raise UsageError(message)
+    shown = [path for path in shown if not path.is_dir()]
     for path in shown:
         first, *deeper = path.relative_to(folder).parts[:-1]
         if other := next((name for name in deeper if name in wanted and name != first), None):

@@ -15,19 +15,20 @@ ALONE = "alone "  # before the SHA-256 of an image of which nothing is known
 def patient_of_file(path: Path, class_folder: Path | None, sha256: str) -> str:
     """An identifier within its data set: the same for images of one patient, if not always only for those.
 
-    The first that there is: a name of the Guangzhou set's form; Patient ID (0010,0020) with its issuer, hashed; the
-    first folder below the class folder. An image of which nothing is known is a patient of its own.
+    The first that there is: a picture's name of the Guangzhou set's form (`patient_of`); Patient ID (0010,0020) with
+    its issuer, hashed; the first folder below the class folder. An image of which nothing is known is a patient of its
+    own.
 
     Args:
         path: the file.
         class_folder: the nearest folder above it that stands for its class; None: there is none.
         sha256: of its bytes.
     """
-    if named := patient_of(path.name):
+    folders = path.parent.relative_to(class_folder).parts if class_folder is not None else ()
+    if named := patient_of(path.name, in_folder=bool(folders)):
         return named
     if path.suffix.lower() not in RASTERS and (tagged := _by_tags(path)):
         return tagged
-    folders = path.parent.relative_to(class_folder).parts if class_folder is not None else ()
     return f"folder {folders[0]}" if folders else ALONE + sha256
 
 

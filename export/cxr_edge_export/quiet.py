@@ -2,50 +2,68 @@
 
 import contextlib
 import os
-import re
+import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Final
 
-BANNER: Final = re.compile(
-    rb"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
-    rb"|I\d{4} .*\] oneDNN custom operations are on\."
+BANNER: Final = (
+    r"WARNING: All log messages before absl::InitializeLog\(\) is called are written to STDERR"
+    r"|I\d{4} .*\] oneDNN custom operations are on\."
 )
+# a process of its own: where a library ends this one, its last words have gone through
+_FILTER: Final = """
+import re, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+banner = re.compile(sys.argv[1].encode())
+for line in sys.stdin.buffer:
+    if not banner.match(line):
+        sys.stderr.buffer.write(line)
+        sys.stderr.buffer.flush()
+"""
+PATIENCE_S: Final = 5.0  # for its end, should anything else hold the pipe
 
 
 @contextlib.contextmanager
 def without_banner(module: str) -> Iterator[None]:
-    """Hold back what is written to file descriptor 2 in a first import, then let all but TensorFlow's banner through.
+    """Let what is written to file descriptor 2 in a first import through, but for TensorFlow's banner.
 
     Its C++ libraries write there themselves, whatever `TF_CPP_MIN_LOG_LEVEL` says. Where there is no such
-    descriptor, or no room for a temporary file, nothing is held back.
+    descriptor, or no process can be started, the banner is seen.
 
     Args:
-        module: what is imported meanwhile; nothing is held back where it is there already.
+        module: what is imported meanwhile; nothing is filtered where it is there already.
     """
-    if module in sys.modules:
+    if module in sys.modules or (filtering := _start()) is None:
         yield
         return
-    with contextlib.ExitStack() as stack:
-        try:
-            held = stack.enter_context(tempfile.TemporaryFile())
-            before = os.dup(2)
-        except OSError:
-            yield
-            return
-        stack.callback(os.close, before)
+    process, pipe = filtering
+    before = os.dup(2)
+    _flush()
+    os.dup2(pipe, 2)
+    os.close(pipe)
+    try:
+        yield
+    finally:
         _flush()
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            _flush()
-            os.dup2(before, 2)
-            held.seek(0)
-            said = b"".join(line for line in held if not BANNER.match(line))
-            with contextlib.suppress(OSError):  # nobody reads it
-                os.write(2, said)
+        os.dup2(before, 2)
+        os.close(before)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE_S)
+
+
+def _start() -> "tuple[subprocess.Popen[bytes], int] | None":
+    """The filter, and the end of the pipe to write to; None where there is nothing to filter, or no way."""
+    reading, writing = os.pipe()
+    try:
+        os.fstat(2)
+        command = (sys.executable, "-I", "-S", "-c", _FILTER, BANNER)
+        return subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL), writing  # noqa: S603 - our own
+    except OSError:
+        os.close(writing)
+        return None
+    finally:
+        os.close(reading)
 
 
 def _flush() -> None:

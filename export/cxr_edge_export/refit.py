@@ -58,7 +58,7 @@ def refit(request: GateRequest, progress: dataset.Progress = lambda *_: None) ->
     network = load_onnx(read_model(request.model).content)
     old = read_contract(network)
     refuse_measured_changes(network, recipe, but_the_gate=True)
-    sets = gather_sets(request, recipe)
+    sets = gather_sets(request, recipe, (request.model,))  # which may lie in the run that it was made from
     families = read_families(request.families, sets, recipe)
     features.remove_features(network)
     policy = fit_image_gate(network, recipe, sets.training, progress)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, read_images, rule_of, without
+from cxr_edge_export.image_files import is_file
 from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe
 from cxr_edge_export.recipe.training import MetadataColumns
@@ -102,7 +103,7 @@ def _selected(recipe: Recipe, source: Path, data: Path) -> tuple[tuple[LabelledI
     images = read_images(source, recipe.labels, classes=recipe.classes, root=data, left_out=left_out)
     if plan.metadata_csv is None:
         return images, dict(left_out)
-    rows = _Metadata(data / plan.metadata_csv, plan.metadata_columns)
+    rows = _Metadata(data, plan.metadata_csv, plan.metadata_columns)
     kept = []
     for image in images:
         patient, view = rows.of(relative_to(image.path, data))
@@ -113,6 +114,19 @@ def _selected(recipe: Recipe, source: Path, data: Path) -> tuple[tuple[LabelledI
         else:
             kept.append(replace(image, patient=patient or image.patient))
     return tuple(kept), dict(left_out)
+
+
+def with_patients(images: Sequence[LabelledImage], recipe: Recipe, data: Path) -> tuple[LabelledImage, ...]:
+    """The images, each with the patient that the recipe's CSV tells, where it names one.
+
+    Raises:
+        UsageError: the CSV is unusable.
+    """
+    plan = recipe.selection
+    if plan.metadata_csv is None or not images:
+        return tuple(images)
+    rows = _Metadata(data, plan.metadata_csv, plan.metadata_columns)
+    return tuple(replace(i, patient=rows.of(relative_to(i.path, data))[0] or i.patient) for i in images)
 
 
 def _once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
@@ -161,17 +175,21 @@ def _by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
 
 
 class _Metadata:
-    """What a CSV tells of files: by their path below the data folder, or by their name where that tells one row."""
+    """What a CSV tells of files: by their path below the data folder, or by their name where that tells one row.
 
-    def __init__(self, file: Path, names: MetadataColumns) -> None:
+    A row of which the file is there by its path is no other file's of that name.
+    """
+
+    def __init__(self, data: Path, name: str, names: MetadataColumns) -> None:
         """Read it.
 
         Raises:
             UsageError: unreadable, a column is absent, or a file stands there twice with different values.
         """
-        self._file = file
+        self._data, self._file = data, data / name
         self._rows: dict[str, tuple[str, str]] = {}
-        self._named: dict[str, set[tuple[str, str]]] = {}
+        self._named: dict[str, set[str]] = {}
+        file = self._file
         try:
             with file.open(encoding="utf-8-sig", newline="") as stream:
                 header = stream.readline()
@@ -190,7 +208,8 @@ class _Metadata:
         """
         if path in self._rows:
             return self._rows[path]
-        found = self._named.get(PurePosixPath(path).name, set())
+        listed = self._named.get(PurePosixPath(path).name, set())
+        found = {self._rows[other] for other in listed if not is_file(self._data / other)}
         if len(found) > 1:
             message = f"{self._file} lists several files of one name; its paths have to be those below the data folder"
             raise UsageError(message)
@@ -209,4 +228,4 @@ class _Metadata:
             if self._rows.setdefault(path.as_posix(), (patient, view)) != (patient, view):
                 message = f"{self._file}, line {reader.line_num}: a file is listed twice, with different values"
                 raise UsageError(message)
-            self._named.setdefault(path.name, set()).add((patient, view))
+            self._named.setdefault(path.name, set()).add(path.as_posix())

@@ -75,16 +75,34 @@ def _cross_entropy(probabilities: "NDArray[np.float64]", truth: "NDArray[np.int6
 
 
 def _best_of_the_worst(rows: "Mapping[str, Row]") -> tuple[float, float, str] | None:
-    """Threshold, the lowest figure at it, and its row; the middle of all thresholds that are as good."""
+    """Threshold, the lowest figure at it, and its row; the middle of all thresholds that are as good.
+
+    Thresholds stand half-way between scores, with as few digits as leave the figure what it is.
+    """
     whole = {name: (p, s) for name, (p, s) in rows.items() if p.any() and not p.all()}
     if not whole:
         return None
-    thresholds = np.unique(np.concatenate([scores for _, scores in whole.values()]).round(4))
-    lower = np.stack([_lower_figures(p, s, thresholds) for p, s in whole.values()])
-    worst = lower.min(axis=0)
-    as_good = np.flatnonzero(worst == worst.max())
-    middle = int(as_good[len(as_good) // 2])
-    return float(thresholds[middle]), float(worst[middle]), list(whole)[int(lower[:, middle].argmin())]
+    seen = np.unique(np.concatenate([scores for _, scores in whole.values()]))
+    if len(seen) == 1:
+        return None  # no threshold parts anything
+    thresholds = (seen[1:] + seen[:-1]) / 2
+    worst = _lowest(whole, thresholds).min(axis=0)
+    as_good = thresholds[worst == worst.max()]
+    threshold = _short(whole, float(as_good[len(as_good) // 2]))
+    lower = _lowest(whole, np.array([threshold]))[:, 0]
+    return threshold, float(lower.min()), list(whole)[int(lower.argmin())]
+
+
+def _short(rows: "Mapping[str, Row]", threshold: float) -> float:
+    """The threshold, rounded to four digits or more as long as the worst figure is not lower."""
+    worst = _lowest(rows, np.array([threshold])).min()
+    shorter = (round(threshold, digits) for digits in range(4, 17))
+    return next((t for t in shorter if 0 < t < 1 and _lowest(rows, np.array([t])).min() >= worst), threshold)
+
+
+def _lowest(rows: "Mapping[str, Row]", thresholds: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """(rows, thresholds): the lower of sensitivity and specificity."""
+    return np.stack([_lower_figures(positive, scores, thresholds) for positive, scores in rows.values()])
 
 
 def _lower_figures(

@@ -186,7 +186,7 @@ def _chosen(choice: Choice) -> str:
     if choice.threshold is None:
         return text
     return text + (
-        f"threshold: at that temperature {choice.threshold:g} would keep sensitivity and specificity at or above "
+        f"threshold: at that temperature {choice.threshold} would keep sensitivity and specificity at or above "
         f"{choice.lowest:.3f} in every row; lowest: {choice.lowest_row}\n"
     )
 

@@ -66,3 +66,14 @@ def test_help_needs_no_tensorflow() -> None:
 @pytest.mark.parametrize("wrong", [[], ["convert"], ["nothing"], ["card", "x.onnx"]])
 def test_usage(wrong: list[str]) -> None:
     assert cli.run(wrong) == 2
+
+
+def test_out_of_memory_is_one_line(
+    workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("cxr_edge_export.original.load_model", fail)
+    assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == 5
+    assert "out of memory" in capsys.readouterr().err

@@ -65,7 +65,11 @@ def test_evaluate_knows_no_patients_where_nothing_tells_them(
             shutil.copyfile(file, tmp_path / label / f"{label}{number}{file.suffix}")
     report = judge(JudgeRequest(run=finished[0], data=data, images=tmp_path, operating_point=None))
     assert report.patients is None
-    assert judge(JudgeRequest(run=finished[0], data=data, images=None, operating_point=None)).patients is not None
+    undisturbed = judge(JudgeRequest(run=finished[0], data=data, images=None, operating_point=None))
+    assert undisturbed.patients is not None
+    assert not any("trained on" in warning for warning in undisturbed.warnings)
+    seen = judge(JudgeRequest(run=finished[0], data=data, images=data, operating_point=None))
+    assert any("judged images are of patients that the run" in warning for warning in seen.warnings)
 
 
 def test_compare_puts_runs_side_by_side(

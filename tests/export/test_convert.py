@@ -29,6 +29,7 @@ from cxr_edge_export.golden import BARRED, spread
 from cxr_edge_export.held_back import note_on_tests
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.selection import read_selected
 from cxr_edge_export.stamp import publish, read_contract
 
 MEAN = np.array([103.939, 116.779, 123.68], np.float32)
@@ -239,7 +240,7 @@ def test_the_same_bytes_under_many_names_are_one_image(workbench: Any, tmp_path:
     for agreement, different in ((None, 60), (copies, 40)):
         request = workbench.request(output, validation=copies, agreement=agreement)
         sets = gather_sets(request, read_recipe(workbench.recipe).recipe)
-        assert len({image.sha256 for image in sets.agreement}) == different
+        assert len(sets.agreement) == len({image.sha256 for image in sets.agreement}) == different
     with pytest.raises(LimitBroken, match="measured on 40 images"):
         convert(request, note=said.append)
     absent = workbench.request(output, validation=copies, models=(tmp_path / "absent.keras",))
@@ -290,6 +291,32 @@ def test_test_images_of_the_training_run_choose_nothing(workbench: Any, tmp_path
     (run / "training.txt").write_text("".join(f"{path}\n" for path in trained), encoding="utf-8")
     with pytest.raises(UsageError, match=r"^2 of the \d+ validation images are of patients .* trained on$"):
         gather_sets(request, recipe, models)
+    (run / "training.txt").write_text("NORMAL/of-elsewhere.png\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"none of the 1 images that the run .* trained on is in"):
+        gather_sets(request, recipe, models)
+    (run / "training.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match=r"training\.txt cannot be read"):
+        gather_sets(request, recipe, models)
+
+
+def test_patients_of_a_run_are_those_that_the_csv_tells(workbench: Any, tmp_path: Path) -> None:
+    pool, run = tmp_path / "pool", tmp_path / "run"
+    shutil.copytree(workbench.calibration, pool)
+    run.mkdir()
+    (run / "run.json").write_text("{}", encoding="utf-8")
+    one, other, *_ = sorted((pool / "NORMAL").iterdir())
+    rows = f"NORMAL/{one.name},P\nNORMAL/{other.name},P\n"
+    (pool / "metadata.csv").write_text("filename,patient\n" + rows, encoding="utf-8")
+    (run / "test.txt").write_text(f"NORMAL/{one.name}\n", encoding="utf-8")
+    csv = '\n[selection]\nmetadata_csv = "metadata.csv"\nmetadata_columns = { patient = "patient" }\n'
+    changed = tmp_path / "recipe.toml"
+    changed.write_text(workbench.recipe.read_text(encoding="utf-8") + csv, encoding="utf-8")
+    recipe = read_recipe(changed).recipe
+    listing = tmp_path / "list.txt"
+    listing.write_text(f"{other}\n", encoding="utf-8")
+    note = note_on_tests((run / "model.keras",), read_selected(recipe, listing, pool), recipe, pool)
+    assert note is not None
+    assert note.startswith("1 of the 1 validation images")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Labelled folders and lists; whose image it is, and that no patient stands on both sides."""
 
 import errno
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -219,3 +220,12 @@ def test_a_run_is_of_images_with_their_labels_names_and_order(tmp_path: Path) ->
     assert len({order_sha256(some) for some in (images, *others)}) == 4
     assert order_sha256(moved) == order_sha256(images)
     assert len({set_sha256(some) for some in (images, *others)}) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="few users of Windows may make links")
+def test_a_link_to_a_folder_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "data", "NORMAL", "a.png", 1)
+    put(tmp_path / "archive", "patient", "b.png", 2)
+    (tmp_path / "data" / "NORMAL" / "linked").symlink_to(tmp_path / "archive" / "patient")
+    with pytest.raises(UsageError, match="in the folder 'NORMAL' a link leads to a folder"):
+        read_images(tmp_path / "data", LABELS)

@@ -100,3 +100,9 @@ def test_too_few_images_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -
     few = FoldsRequest(recipe=request_to.recipe, data=tmp_path / "few", test=None, output=tmp_path / "folds")
     with pytest.raises(UsageError, match="no cluster with 10 images of each class"):
         write_folds(few)
+
+
+def test_all_images_held_back_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -> None:
+    nothing = FoldsRequest(recipe=request_to.recipe, data=request_to.data, test=request_to.data, output=tmp_path / "f")
+    with pytest.raises(UsageError, match="holds back all images"):
+        write_folds(nothing)

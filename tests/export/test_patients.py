@@ -149,3 +149,13 @@ def test_a_csv_of_names_that_several_files_share_is_refused(tmp_path: Path) -> N
 def test_relative_or_whole(tmp_path: Path) -> None:
     assert relative_to(tmp_path / "a" / ".." / "b" / "c.png", tmp_path) == "b/c.png"
     assert relative_to(tmp_path / "c.png", tmp_path / "b") == (tmp_path / "c.png").as_posix()
+
+
+def test_a_viewers_series_is_no_patient(tmp_path: Path) -> None:
+    """OsiriX and Horos write IM-SERIES-IMAGE, of every patient alike: DICOM, and pictures in their folder."""
+    folder = tmp_path / "NORMAL"
+    one, two = (tagged(folder / f"IM-000{n}-0001.dcm", "SMITH-1") for n in (1, 2))
+    assert patient_of_file(one, folder, "00") == patient_of_file(two, folder, "11") != "IM-0001"
+    assert patient_of_file(folder / "patA" / "IM-0001-0001.jpg", folder, "00") == "folder patA"
+    assert patient_of_file(folder / "IM-0001-0001.jpg", folder, "00") == "IM-0001"  # the Guangzhou set's
+    assert patient_of_file(folder / "batch" / "person7_virus_1.jpeg", folder, "00") == "person7"

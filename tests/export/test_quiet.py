@@ -29,6 +29,16 @@ def test_what_others_say_goes_through(capfd: pytest.CaptureFixture[str]) -> None
     assert sorted(capfd.readouterr().err.splitlines()) == ["E0000 no memory", "a warning", "later"]
 
 
+def test_a_library_that_ends_the_process_has_its_last_word() -> None:
+    code = (
+        "import os\nfrom cxr_edge_export.quiet import without_banner\n"
+        "with without_banner('absent'):\n    os.write(2, b'this processor has no AVX\\n'); os.abort()"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode != 0
+    assert found.stderr == "this processor has no AVX\n"
+
+
 def test_so_it_does_where_the_import_fails(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ImportError), without_banner("absent"):
         os.write(2, b"undefined symbol\n" + BANNER)

@@ -14,7 +14,7 @@ from recipes import recipe_of
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.recipe import Recipe
-from cxr_edge_export.selection import describe_left_out, select
+from cxr_edge_export.selection import describe_left_out, read_selected, select
 
 KINDS = {
     "labels": ["NORMAL", "BACTERIAL", "VIRAL"],
@@ -211,3 +211,13 @@ def test_what_is_left_out_is_counted_by_its_cause(data: Path) -> None:
         UsageError, match=r"no image of NORMAL, PNEUMONIA to train on; left out .*, 5 that metadata.csv"
     ):
         select(recipe(selection=plan | {"views": ["LL"]}), data)
+
+
+def test_a_row_of_a_file_that_is_there_is_no_other_files(data: Path) -> None:
+    put(data / "NORMAL" / "7.png", 200)
+    put(data / "PNEUMONIA" / "7.png", 201)
+    rows = "NORMAL/7.png,n7\nfar/away/IM-0001-0001.png,n1\n"
+    (data / "metadata.csv").write_text("filename,patient\n" + rows, encoding="utf-8")
+    chosen = recipe(selection={"metadata_csv": "metadata.csv", "metadata_columns": {"patient": "patient"}})
+    found = {image.path.relative_to(data).as_posix(): image.patient for image in read_selected(chosen, data, data)}
+    assert found == {"NORMAL/7.png": "n7", "NORMAL/IM-0001-0001.png": "n1"}

@@ -55,3 +55,18 @@ def test_labels_that_share_the_positive_side() -> None:
 def test_no_row_with_two_sides() -> None:
     choice = choose(binary(np.array([0.7, 0.8])), np.array([1, 1]), POSITIVE, {"all": np.arange(2)}, None)
     assert (choice.threshold, choice.lowest, choice.lowest_row) == (None, None, None)
+
+
+def test_scores_that_only_far_digits_tell_apart() -> None:
+    """Such a temperature leaves scores of nearly 0 and nearly 1; a threshold of 1 would find nobody."""
+    scores = np.concatenate([np.linspace(0.04, 0.06, 20), np.linspace(0.94, 0.96, 20)])
+    truth = np.repeat([0, 1], 20)
+    choice = choose(binary(scores), truth, POSITIVE, {"all": np.arange(40)}, None)
+    assert choice.lowest == 1.0
+    assert choice.threshold is not None
+    assert 0 < choice.threshold < 1
+
+
+def test_one_score_for_all_parts_nothing() -> None:
+    choice = choose(binary(np.full(4, 0.5)), np.array([0, 0, 1, 1]), POSITIVE, {"all": np.arange(4)}, None)
+    assert choice.threshold is None

@@ -41,6 +41,16 @@ def test_it_starts_from_a_network_trained_before(
     assert rows[0] == rows[1]
 
 
+def test_what_another_run_trained_on_is_no_test_of_its_weights(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
+) -> None:
+    trained = finished[0] / "model.keras"
+    recipe = recipe_file(tmp_path, selection={"validation": 0.25, "test": 0.2, "seed": 7})  # another split
+    with pytest.raises(UsageError, match=r"\d+ of the \d+ validation images are .* that the run .* trained on"):
+        train(request(recipe, data, tmp_path / "run", weights=str(trained)), Watching())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_share_of_the_initial_weights_is_kept(
     tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], keras: Any, precision: str

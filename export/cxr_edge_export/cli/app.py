@@ -60,8 +60,11 @@ def run(arguments: list[str]) -> int:
         return _failed(error.format_message(), USAGE)
     except OSError as error:
         return _failed(f"{error.strerror or error}", UNUSABLE)
-    except ImportError as error:
-        return _failed(f"{error}; install the workbench: pip install ./export", UNUSABLE)
+    except (ImportError, MemoryError) as error:
+        advice = "install the workbench: pip install ./export"
+        if isinstance(error, MemoryError):
+            advice = "out of memory: fewer or smaller images, or a smaller batch, need less"
+        return _failed("; ".join(filter(None, (str(error), advice))), UNUSABLE)
     if code == INTERRUPTED:  # typer turned the KeyboardInterrupt into this code
         return _failed("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0

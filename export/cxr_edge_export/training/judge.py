@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from cxr_edge.evaluate import Case, Collected, Report, Setting, Subject, evaluat
 from cxr_edge.types import ModelIdentity, OperatingPoint, side_is_label
 from cxr_edge_export import dataset, onnx_float, operating_points, parity
 from cxr_edge_export.dataset import LabelledImage, Progress
+from cxr_edge_export.held_back import trained_on
 from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.patients import known, relative_to
 from cxr_edge_export.recipe import Recipe, read_recipe
@@ -73,7 +74,9 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
         statement=recipe.intended_use.statement,
     )
     setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=root)
-    return evaluate(subject, Collected(cases, ()), setting)
+    report = evaluate(subject, Collected(cases, ()), setting)
+    seen = trained_on(request.run, images, (), recipe, request.data, "judged")
+    return report if seen is None else replace(report, warnings=(*report.warnings, seen))
 
 
 def images_as_csv(request: JudgeRequest, file: Path) -> bytes:

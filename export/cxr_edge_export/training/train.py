@@ -10,6 +10,7 @@ import numpy as np
 
 from cxr_edge.errors import CxrEdgeError, UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
+from cxr_edge_export.held_back import refuse_trained_on
 from cxr_edge_export.patients import alone, relative_to
 from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
 from cxr_edge_export.selection import Split, describe_left_out, select
@@ -85,6 +86,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     seed = plan.seed if request.seed is None else request.seed
     make_repeatable(seed)
     split = select(file.recipe, request.data, request.validation, request.test)
+    _refuse_seen_before(recipe, folder, split, request.data)
     _note_selection(split, told)
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, weights)
@@ -100,6 +102,15 @@ def train(request: TrainRequest, told: Told) -> Metrics:
             run.withdraw()  # where no epoch came to its end: a mended recipe may take the folder
             raise
         return _finish(training, built, state, beginning)
+
+
+def _refuse_seen_before(recipe: Recipe, folder: Path, split: Split, data: Path) -> None:
+    """Initial weights out of another run: what that trained on is no validation or test of this one."""
+    if recipe.network is None or recipe.network.weights in NAMED:
+        return
+    known = (*split.training, *split.validation, *split.test)
+    for name, part in (("validation", split.validation), ("test", split.test)):
+        refuse_trained_on([folder / recipe.network.weights], part, known, recipe, data, name)
 
 
 def build_each_side(recipe: Recipe, folder: Path) -> None:
