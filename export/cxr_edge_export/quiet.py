@@ -54,10 +54,13 @@ def without_banner(module: str) -> Iterator[None]:
 
 def _start() -> "tuple[subprocess.Popen[bytes], int] | None":
     """The filter, and the end of the pipe to write to; None where there is nothing to filter, or no way."""
-    reading, writing = os.pipe()
     try:
         os.fstat(2)
-        command = (sys.executable, "-I", "-S", "-c", _FILTER, BANNER)
+        reading, writing = os.pipe()
+    except OSError:
+        return None
+    command = (sys.executable, "-I", "-S", "-c", _FILTER, BANNER)
+    try:
         return subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL), writing  # noqa: S603 - our own
     except OSError:
         os.close(writing)

@@ -75,6 +75,8 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     )
     setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=root)
     report = evaluate(subject, Collected(cases, ()), setting)
+    if request.images is None:  # the run's own sets are apart
+        return report
     seen = trained_on(request.run, images, (), recipe, request.data, "judged")
     return report if seen is None else replace(report, warnings=(*report.warnings, seen))
 
