@@ -23,6 +23,7 @@ from cxr_edge.cli.selftest import selftest
 from cxr_edge.cli.serve import serve
 from cxr_edge.cli.watch import watch
 from cxr_edge.errors import CxrEdgeError
+from cxr_edge.stopping import stopping_signals
 
 USAGE, INTERRUPTED = 2, 130
 
@@ -66,9 +67,9 @@ def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
     occupy_closed_descriptors()
     if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):  # outputs are cleaned up, as after Ctrl-C; Windows has no SIGHUP
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), _interrupt)
+        for number in stopping_signals():  # outputs are cleaned up, as after Ctrl-C
+            if number != signal.SIGINT:  # a KeyboardInterrupt already
+                signal.signal(number, _interrupt)
     # pydicom imports requests where it finds it, and urllib3 then opens a socket to see whether there is IPv6
     sys.modules.setdefault("requests", None)  # type: ignore[arg-type]  # None: "not installed", in this process
     if isinstance(sys.stdout, io.TextIOWrapper):

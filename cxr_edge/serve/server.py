@@ -17,9 +17,9 @@ from cxr_edge.serve.connection import BoundedConnection
 from cxr_edge.serve.listening import is_loopback, url_of
 from cxr_edge.serve.log import Log
 from cxr_edge.serve.settings import GRACE_SECONDS, Settings
+from cxr_edge.stopping import stopping_signals
 
 INTERRUPTED = 130
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 TICKS_BETWEEN_SWEEPS = 600  # of 0.1 s
 HEADER_BYTES = 16 * 1024
 
@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        handlers = {number: signal.signal(number, self.handle_exit) for number in STOPPING}
+        handlers = {number: signal.signal(number, self.handle_exit) for number in stopping_signals()}
         try:
             yield
         finally:

@@ -25,6 +25,7 @@ LABELS = ("NORMAL", "BACTERIAL", "VIRAL")
 EDITS = (
     ('["NORMAL", "PNEUMONIA"]', '["NORMAL", "BACTERIAL", "VIRAL"]'),
     ('positive_labels = ["PNEUMONIA"]', 'positive_labels = ["BACTERIAL", "VIRAL"]'),
+    ("[limits]", "[limits]\nchanged_label_share = 0.5"),  # how many barely lead depends on the processor
 )
 
 

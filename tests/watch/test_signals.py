@@ -49,6 +49,20 @@ def test_the_first_asks(number: signal.Signals) -> None:
     assert (process.returncode, out, err) == (0, "flushed\n", "")
 
 
+def test_what_nohup_was_asked_to_outlive_asks_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # inherited, as from `nohup`
+    try:
+        with _running(OBEDIENT) as process:
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.5)
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=20)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (process.returncode, out, err) == (0, "flushed\n", "")
+
+
 def test_the_second_ends_at_once() -> None:
     with _running(STUBBORN) as process:
         assert process.stdout is not None

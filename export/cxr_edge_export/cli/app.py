@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from cxr_edge._version import __version__
 from cxr_edge.cli import console
 from cxr_edge.errors import CxrEdgeError
+from cxr_edge.stopping import stopping_signals
 
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
@@ -43,9 +44,9 @@ def common(
 
 def main() -> NoReturn:
     """Run the command line and exit with the documented code."""
-    for name in ("SIGTERM", "SIGHUP"):  # as after Ctrl-C; Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    for number in stopping_signals():  # as after Ctrl-C
+        if number != signal.SIGINT:  # a KeyboardInterrupt already
+            signal.signal(number, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
