@@ -21,6 +21,15 @@ def test_the_import_says_nothing() -> None:
     assert (found.stdout.strip(), found.stderr) == ("tensorflow", "")
 
 
+def test_so_does_a_training_on_another_backend() -> None:
+    pytest.importorskip("torch", reason="needs the Keras backend torch")
+    code = "import sys; from cxr_edge_export.training.backend import make_repeatable; make_repeatable(1)"
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    command = [sys.executable, "-c", f"{code}; print('tensorflow' in sys.modules)"]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (found.stdout, found.stderr) == ("True\n", "")
+
+
 def test_what_others_say_goes_through(capfd: pytest.CaptureFixture[str]) -> None:
     with without_banner("absent"):
         os.write(2, BANNER + b"E0000 no memory\n")

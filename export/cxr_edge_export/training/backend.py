@@ -38,7 +38,8 @@ def keras_module(backend: Backend | None = None) -> Any:  # noqa: ANN401 - Keras
 def make_repeatable(seed: int) -> None:
     """Seed everything that draws, and have the backend add in the same order every time."""
     keras = keras_module()
-    keras.utils.set_random_seed(seed)
+    with without_banner("tensorflow"):  # imported by the next line on every backend, to be seeded
+        keras.utils.set_random_seed(seed)
     match keras.backend.backend():
         case "tensorflow":
             import tensorflow as tf
