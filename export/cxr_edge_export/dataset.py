@@ -1,5 +1,6 @@
 """Labelled folders of radiographs: which images, whose they are, and their tensors by the runtime's own road."""
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Progress = Callable[[str, int, int], None]
+NAMED = 10  # damaged images in one message
+
+
+class DamagedImageError(ModelError):
+    """An image of a set cannot be decoded."""
+
+    def __init__(self, image: "LabelledImage", place: int, reason: str) -> None:
+        """`place` in the set, from 0."""
+        self.place = place
+        super().__init__(f"image {place + 1} of a labelled set (SHA-256 {image.sha256[:16]}) cannot be used: {reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +203,8 @@ def tensors(
         places: which of the set, one after another; None: all.
 
     Raises:
-        ModelError: an image cannot be decoded; the message holds its place in the set, from 1, not its name.
+        ModelError: images cannot be decoded; the message holds their places in the set, from 1, not their names.
+        DamagedImageError: with `places`: one of these.
     """
     for part in tensors_by_input(images, rendering, (member,), batch, places):
         yield part[member.input.name]
@@ -210,9 +222,11 @@ def tensors_by_input(
     Raises:
         ModelError: as `tensors`.
     """
+    whole = places is None
     places = range(len(images)) if places is None else places
     for start in range(0, len(places), batch):
-        rows = [_tensors(images[place], place, rendering, members) for place in places[start : start + batch]]
+        with all_damaged_named(images, rendering) if whole else contextlib.nullcontext():
+            rows = [_tensors(images[place], place, rendering, members) for place in places[start : start + batch]]
         yield {m.input.name: np.stack([row[m.input.name] for row in rows]) for m in members}
 
 
@@ -220,14 +234,36 @@ def decoded(image: LabelledImage, place: int, rendering: Rendering) -> "NDArray[
     """An image as gray levels, uint8 (rows, columns), as the runtime decodes it.
 
     Raises:
-        ModelError: it cannot be; the message holds its place in the set, not its name.
+        DamagedImageError: it cannot be; the message holds its place in the set, not its name.
     """
     try:
         return decode(image.path.read_bytes(), rendering).pixels
     except (CxrEdgeError, OSError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else error
-        message = f"image {place + 1} of a labelled set (SHA-256 {image.sha256[:16]}) cannot be used: {reason}"
-        raise ModelError(message) from error
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        raise DamagedImageError(image, place, reason) from error
+
+
+@contextlib.contextmanager
+def all_damaged_named(images: Sequence[LabelledImage], rendering: Rendering) -> "Iterator[None]":
+    """Where an image turns out damaged, look at those after it, too: whoever mends the set wants to do it once.
+
+    Raises:
+        ModelError: names the first `NAMED`, and says how many there are.
+    """
+    try:
+        yield
+    except DamagedImageError as first:
+        found = [str(first)]
+        for place in range(first.place + 1, len(images)):
+            try:
+                decoded(images[place], place, rendering)
+            except DamagedImageError as error:
+                found.append(str(error))
+        if len(found) == 1:
+            raise
+        more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+        message = f"{len(found)} images cannot be used: " + "; ".join(found[:NAMED] + more)
+        raise ModelError(message) from None
 
 
 def _tensors(

@@ -11,7 +11,7 @@ import numpy as np
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
-from cxr_edge_export.dataset import LabelledImage, Progress, decoded, without
+from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, decoded, without
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
 
@@ -67,9 +67,10 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
         message = f"{request.test} holds back all images of {request.data}"
         raise UsageError(message)
     looks = []
-    for place, image in enumerate(images):
-        looks.append(clusters.look(decoded(image, place, recipe.rendering)))
-        progress("images", place + 1, len(images))
+    with all_damaged_named(images, recipe.rendering):
+        for place, image in enumerate(images):
+            looks.append(clusters.look(decoded(image, place, recipe.rendering)))
+            progress("images", place + 1, len(images))
     folds: list[Fold] = []
     for name, part in (clusters.by_look(looks) | clusters.by_name([i.path.name for i in images])).items():
         chosen, filled = _filled(images, part, recipe.selection.seed)

@@ -116,7 +116,8 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     with cxr_edge.load(request.model, gate="off", operating_point=request.operating_point) as classifier:
         contract = classifier.contract
         images = _images(request, contract)
-        gray = [dataset.decoded(image, place, contract.rendering) for place, image in enumerate(images)]
+        with dataset.all_damaged_named(images, contract.rendering):
+            gray = [dataset.decoded(image, place, contract.rendering) for place, image in enumerate(images)]
         found: dict[str, NDArray[np.float64]] = {}
         for name, change in CORRUPTIONS.items():
             results = (classifier.classify(change(pixels)).probabilities for pixels in gray)

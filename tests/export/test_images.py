@@ -1,5 +1,6 @@
 """What an epoch is made of: which images, in which order, how they weigh, and what their finer classes are."""
 
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cxr_edge.decode import decode
 from cxr_edge.errors import ModelError, UsageError
 from cxr_edge.phantom import chest_phantom
 from cxr_edge.preprocess import preprocess
-from cxr_edge_export.dataset import read_images
+from cxr_edge_export.dataset import LabelledImage, read_images, tensors
 from cxr_edge_export.recipe import Augmentation
 from cxr_edge_export.training.images import (
     TOGETHER,
@@ -76,19 +77,57 @@ def test_kernels_that_give_fractions_are_augmented_too() -> None:
     assert augmented(images(gray), np.arange(5), Augmentation(), 0, 0).dtype == np.float32
 
 
-def test_an_unreadable_image_is_told_by_its_place_in_the_whole_set(tmp_path: Path) -> None:
+def with_damage(folder: Path, places: Iterable[int]) -> tuple[LabelledImage, ...]:
+    """Seventy images, of which those at these places hold only their first bytes."""
     from PIL import Image
 
     for number in range(TOGETHER + 6):
         label = ("NORMAL", "PNEUMONIA")[number % 2]
-        (tmp_path / label).mkdir(exist_ok=True)
-        Image.new("L", (8, 8), number).save(tmp_path / label / f"patient{number}.png")
+        (folder / label).mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(folder / label / f"patient{number}.png")
+    listed = read_images(folder, recipe_of().labels)
+    for place in places:
+        listed[place].path.write_bytes(listed[place].path.read_bytes()[:40])
+    return listed
+
+
+def test_an_unreadable_image_is_told_by_its_place_in_the_whole_set(tmp_path: Path) -> None:
+    listed = with_damage(tmp_path, [TOGETHER + 3])
+    with pytest.raises(ModelError, match=f"^image {TOGETHER + 4} of"):
+        load_images(listed, recipe_of(), None)
+
+
+def in_training(listed: Sequence[LabelledImage]) -> None:
+    load_images(listed, recipe_of(), None)
+
+
+def in_conversion(listed: Sequence[LabelledImage]) -> None:
     recipe = recipe_of()
-    listed = read_images(tmp_path, recipe.labels)
-    damaged = listed[TOGETHER + 3]
-    damaged.path.write_bytes(damaged.path.read_bytes()[:40])
-    with pytest.raises(ModelError, match=f"image {TOGETHER + 4} of"):
-        load_images(listed, recipe, None)
+    for _ in tensors(listed, recipe.rendering, recipe.member):
+        pass
+
+
+@pytest.mark.parametrize("read", [in_training, in_conversion])
+def test_all_unreadable_images_are_told_at_once(
+    tmp_path: Path, read: Callable[[Sequence[LabelledImage]], None]
+) -> None:
+    listed = with_damage(tmp_path, [2, TOGETHER + 1, TOGETHER + 3])
+    with pytest.raises(ModelError) as told:
+        read(listed)
+    said = str(told.value)
+    assert said.startswith("3 images cannot be used: image 3 of a labelled set (SHA-256 ")
+    assert [f"image {number} of" in said for number in (TOGETHER + 1, TOGETHER + 2, TOGETHER + 4)] == [
+        False,
+        True,
+        True,
+    ]
+    assert "patient" not in said
+
+
+def test_of_many_unreadable_images_ten_are_told(tmp_path: Path) -> None:
+    listed = with_damage(tmp_path, range(5, 30))
+    with pytest.raises(ModelError, match=r"^25 images cannot be used: image 6 of .*; image 15 of [^;]*; and 15 more$"):
+        load_images(listed, recipe_of(), None)
 
 
 def test_what_training_shows_is_what_the_runtime_shows(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cxr_edge.contract import Member
 from cxr_edge.errors import UsageError
 from cxr_edge.preprocess.contrast import apply_contrast
 from cxr_edge.processors import available_threads
-from cxr_edge_export.dataset import LabelledImage, rule_of, tensors
+from cxr_edge_export.dataset import LabelledImage, all_damaged_named, rule_of, tensors
 from cxr_edge_export.recipe import Augmentation, Recipe
 from cxr_edge_export.training.augment import augment, rounded
 
@@ -82,7 +82,7 @@ def _all_gray(
 ) -> "NDArray[Any]":
     parts = [range(len(images))[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
     gray: list[NDArray[Any]] = []
-    with ThreadPoolExecutor(available_threads()) as threads:
+    with all_damaged_named(images, recipe.rendering), ThreadPoolExecutor(available_threads()) as threads:
         for part in threads.map(lambda places: _gray(images, places, recipe, member), parts):
             gray.append(part)
             told(sum(map(len, gray)))
