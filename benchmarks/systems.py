@@ -10,8 +10,9 @@ fewer), from random weights where they ask for others that are not there, and th
 Keras network, that of the INT8 file, by `cxr-edge evaluate` at 0.5. With `--phantoms` the images are synthetic, and
 figures of merit mean nothing.
 
-Folders of runs stay under `--work`; what is finished there is not run again. A row that fails is shown with the step
-and its message, and makes the exit status 1; so does a balanced accuracy below 0.75 on the real test images.
+Folders of runs stay under `--work`; what is finished there is not run again. Each row is a process of its own, as ten
+networks in one fill the memory. A row that fails is shown with the step and its message, and makes the exit status 1;
+so does a balanced accuracy below 0.75 on the real test images.
 """
 
 import argparse
@@ -23,6 +24,9 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +53,7 @@ def main() -> int:
         work = options.work or Path(temporary)
         scene = phantom_scene(work) if options.phantoms else real_scene(work, options.data)
         for name in names:
-            rows.append(_row(name, scene))
+            rows.append(_row_apart(name, scene))
             print_table(rows[-1:])
     print()
     print_table(rows)
@@ -74,18 +78,27 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _row(name: str, scene: Scene) -> dict[str, Any]:
+def _row_apart(name: str, scene: Scene) -> dict[str, Any]:
+    """One row; empty but for what went wrong where the road failed."""
     started = time.monotonic()
     row: dict[str, Any] = {"recipe": name}
     try:
-        row |= _road(name, scene)
-    except Exception as error:  # noqa: BLE001 - the other rows are to be seen, whatever became of this one
-        first = str(error).strip().partition("\n")[0]
-        row["outcome"] = first if isinstance(error, StepFailedError) else f"{type(error).__name__}: {first}"
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            row |= process.submit(_row, name, scene).result()
+    except BrokenProcessPool:
+        row["outcome"] = "its process was killed: out of memory?"
     row["seconds"] = round(time.monotonic() - started)
     columns = ("recipe", "trained on", "epochs", "balanced accuracy", "AUC", "INT8 - Keras", "agreement", "INT8 MB")
     empty = dict.fromkeys((*columns, "INT8 ms", "class given", "stand-ins", "seconds", "outcome"), "")
     return empty | row
+
+
+def _row(name: str, scene: Scene) -> dict[str, Any]:
+    try:
+        return _road(name, scene)
+    except Exception as error:  # noqa: BLE001 - the other rows are to be seen, whatever became of this one
+        first = str(error).strip().partition("\n")[0]
+        return {"outcome": first if isinstance(error, StepFailedError) else f"{type(error).__name__}: {first}"}
 
 
 def _road(name: str, scene: Scene) -> dict[str, Any]:
@@ -172,7 +185,7 @@ def _columns(
 
 
 def _command(package: str, *arguments: str) -> str:
-    """Run one command line, in this process: TensorFlow is then imported once; its standard output.
+    """Run one command line, in this process: TensorFlow is then imported once a row; its standard output.
 
     Raises:
         StepFailedError: with the command's name and the last line it said.
