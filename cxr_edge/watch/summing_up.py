@@ -29,6 +29,7 @@ class SummingUp:
         self._csv_work = _Work(self._add_to_csv, Patience("daily_csv", condition, parts.observer))
         self._studies_work = _Work(self._add_to_studies, Patience("studies", condition, parts.observer))
         self._quiet_s = self._settings.study_timeout_s
+        self._csv_is_held = False
 
     def work(self, *, last: bool = False) -> bool:
         """Write what is due, all of it at the end; whether the disk let it."""
@@ -41,8 +42,9 @@ class SummingUp:
     def _add_to_csv(self) -> None:
         while pending := self._ledger.rows_for_csv(CSV_ROWS):
             updated = self._csv.update((content.day, content.content.hex()) for content in pending)
-            if updated.held:
+            if updated.held and not self._csv_is_held:  # told once, however long a spreadsheet has it open
                 self._observer.observe(Fault("csv_delayed"))
+            self._csv_is_held = updated.held
             self._ledger.mark_in_csv(bytes.fromhex(name) for name in (*updated.written, *updated.missing))
             if updated.missing:
                 self._observer.observe(CsvRowMissing(len(updated.missing)))
