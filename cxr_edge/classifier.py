@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Self, TypedDict
@@ -23,6 +24,7 @@ from cxr_edge.prepare import Image, Prepared, Preparer, warm_up
 from cxr_edge.processors import available_threads
 from cxr_edge.qualification.qualify import open_model, qualified
 from cxr_edge.read_ahead import read_ahead
+from cxr_edge.results_of_many import ResultsOfMany
 from cxr_edge.types import GateMode, ModelIdentity, Note, Prediction, Rejection
 
 
@@ -184,8 +186,8 @@ class Classifier:
 
         Never stops at a bad image: it becomes a `Rejection`. Memory stays bounded, however many images come.
 
-        Who does not take all of them closes the iterator (`contextlib.closing`). Left to the garbage collector, it
-        could wait for its threads at a moment at which none can end, and so for ever.
+        Who does not take all of them closes the iterator (`contextlib.closing`), and has no thread left then. Those of
+        a forgotten one end with the image that each is at.
 
         Raises:
             UsageError: `images` is a single path, string or bytes.
@@ -195,13 +197,13 @@ class Classifier:
         if isinstance(images, str | bytes | bytearray | os.PathLike):
             message = "classify_many takes several images; classify takes one"
             raise UsageError(message)
-        return self._classify_many(images, keep_radiograph=keep_radiograph)
+        return ResultsOfMany(partial(self._classify_many, images, keep_radiograph=keep_radiograph))
 
     def _classify_many(
-        self, images: Iterable[Image], *, keep_radiograph: bool
+        self, images: Iterable[Image], closed: threading.Event, *, keep_radiograph: bool
     ) -> Generator[Prediction | Rejection, None, None]:
         workers = available_threads() if self._pool is None else self._pool.processes
-        prepared = read_ahead(images, self._preparer, workers, keep_radiograph=keep_radiograph)
+        prepared = read_ahead(images, self._preparer, workers, keep_radiograph=keep_radiograph, closed=closed)
         with contextlib.closing(prepared):
             for image in prepared:
                 yield self._finish(image)

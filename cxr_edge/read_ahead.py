@@ -22,7 +22,7 @@ AHEAD_PER_WORKER = 2  # decoded images waiting for inference: bounds memory, wha
 
 
 def read_ahead(
-    images: Iterable[Image], preparer: Preparer, workers: int, *, keep_radiograph: bool
+    images: Iterable[Image], preparer: Preparer, workers: int, *, keep_radiograph: bool, closed: threading.Event
 ) -> Generator[Prepared | Rejection, None, None]:
     """Prepare images in order, several at once, a few ahead of whoever takes the results.
 
@@ -31,6 +31,7 @@ def read_ahead(
         preparer: prepares one.
         workers: threads.
         keep_radiograph: keep the decoded images, too.
+        closed: set where whoever closes the generator before its end waits for its threads, too.
 
     Raises:
         EnvironmentUnusable: this installation cannot decode, or no thread can be started.
@@ -45,18 +46,19 @@ def read_ahead(
         for image in head:
             yield prepare(image)
     else:
-        yield from _in_threads(itertools.chain(head, waiting_images), prepare, workers, given_up)
+        yield from _in_threads(itertools.chain(head, waiting_images), prepare, workers, given_up, closed)
     if failures:
         raise failures[0]
 
 
 def _in_threads(
-    images: Iterable[Image], prepare: "Prepare", workers: int, given_up: threading.Event
+    images: Iterable[Image], prepare: "Prepare", workers: int, given_up: threading.Event, closed: threading.Event
 ) -> Iterator[Prepared | Rejection]:
     from concurrent.futures import ThreadPoolExecutor
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="cxr-edge-decode")
     waiting: deque[Future[Prepared | Rejection]] = deque()
+    waits = True
     try:
         for images_begun, image in enumerate(images):
             give_back_now_and_then(images_begun)
@@ -65,9 +67,12 @@ def _in_threads(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except GeneratorExit:
+        waits = closed.is_set()  # the garbage collector may come where no thread can end
+        raise
     finally:
         given_up.set()  # a decoder that hangs must not hold up an interrupt
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=waits, cancel_futures=True)
 
 
 def _until_failure(images: Iterable[Image], failures: list[Exception]) -> Iterator[Image]:

@@ -226,6 +226,28 @@ def test_many_reads_only_a_little_ahead(classifier: cxr_edge.Classifier) -> None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("cxr-edge-decode")]
 
 
+_FORGOTTEN = """
+import gc, sys, threading
+import numpy as np
+import cxr_edge
+
+results = cxr_edge.load(sys.argv[1], provider="cpu", gate="off").classify_many([np.zeros((64, 64), np.uint8)] * 50)
+next(results)
+cycle = [results]
+cycle.append(cycle)
+del results, cycle
+with threading._active_limbo_lock:  # as inside a thread's own start: no other thread can end now
+    gc.collect()
+"""
+
+
+def test_a_forgotten_batch_waits_for_nothing(tiny: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORGOTTEN, tiny], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_threads_share_one_classifier(classifier: cxr_edge.Classifier) -> None:
     images = [chest_phantom(224, 224, seed=i) for i in range(24)]
     expected = [classifier.classify(image).score for image in images]
