@@ -13,6 +13,7 @@ import numpy as np
 from cxr_edge.errors import EnvironmentUnusable, ModelError
 from cxr_edge_export.keras_safety import hdf5_config, keras_archive_config, refuse_code
 from cxr_edge_export.quiet import without_banner
+from cxr_edge_export.training.backend import Backend, keras_module
 from cxr_edge_export.training.run_folder import MODEL
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class SourceModel:
 
     Attributes:
         predict: float32 [N, H, W, C], normalized -> float32 [N, K], as the network gives it.
-        trace: the TensorFlow function and its frozen signature, for tf2onnx: (input name, H, W, C) -> ModelProto bytes.
+        trace: the TensorFlow function and its frozen signature, for tf2onnx: (input name, H, W, C) -> ModelProto bytes;
+            of a network on the backend TensorFlow.
         sha256: of the file; of a folder, over the sorted relative paths and contents of its files.
         framework: what computes `predict`, for the certificate.
     """
@@ -38,12 +40,18 @@ class SourceModel:
     framework: str
 
 
-def load_model(path: Path) -> SourceModel:
+def load_model(path: Path, backend: Backend | None = "tensorflow") -> SourceModel:
     """Load a `.keras` or `.h5` file, or a SavedModel folder, of Keras 3 or Keras 2.
+
+    Args:
+        path: of the file or folder.
+        backend: that Keras 3 computes on; None: the environment's, else TensorFlow. Only TensorFlow can be traced.
 
     Raises:
         ModelError: not a model, code inside it, or Keras cannot read it.
-        EnvironmentUnusable: the file was saved by Keras 2 and needs tf_keras, which is not installed.
+        UsageError: Keras runs on another backend already.
+        EnvironmentUnusable: the backend is not installed, or the file was saved by Keras 2 and needs tf_keras, which
+            is not.
     """
     if (path / MODEL).is_file():
         message = f"{path} is the folder of a training run: give {path / MODEL}"
@@ -58,14 +66,14 @@ def load_model(path: Path) -> SourceModel:
     archive = path.suffix == ".keras"
     config, version = keras_archive_config(path) if archive else hdf5_config(path)
     refuse_code(config)
-    return _from_keras(_load_keras(path, version), _sha256(path))
+    return _from_keras(_load_keras(path, version, backend), _sha256(path))
 
 
-def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras model, of Keras 3 or tf_keras
+def _load_keras(path: Path, version: str, backend: Backend | None) -> Any:  # noqa: ANN401 - of Keras 3 or tf_keras
     """Keras 3 first; what Keras 2 saved and Keras 3 cannot read goes to tf_keras."""
-    tensorflow_module()
-    import keras
-
+    keras = keras_module(backend)
+    if keras.backend.backend() == "tensorflow":
+        tensorflow_module()  # without its advice
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
@@ -86,7 +94,6 @@ def _load_keras(path: Path, version: str) -> Any:  # noqa: ANN401 - a Keras mode
 
 
 def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _load_keras
-    tf = tensorflow_module()
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         message = f"the model has {len(model.inputs)} inputs and {len(model.outputs)} outputs; need one of each"
         raise ModelError(message)
@@ -97,6 +104,7 @@ def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _l
     def trace(name: str, shape: tuple[int, int, int]) -> Any:  # noqa: ANN401 - an onnx.ModelProto
         from cxr_edge_export.onnx_float import OPSET, tf2onnx_module
 
+        tf = tensorflow_module()
         signature = [tf.TensorSpec([None, *shape], tf.float32, name=name)]
         return tf2onnx_module().convert.from_keras(model, input_signature=signature, opset=OPSET)[0]
 

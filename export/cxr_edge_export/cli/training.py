@@ -115,16 +115,19 @@ def evaluate_command(  # noqa: PLR0913 - one parameter per option
         Path | None,
         typer.Option("--csv", metavar="FILE.csv", help="Write which images these are, for cxr-edge evaluate."),
     ] = None,
+    backend: BackendOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure a trained network as cxr-edge evaluate measures a model file, before there is one."""
     from cxr_edge.evaluate import report_to_html, report_to_json, report_to_text
+    from cxr_edge_export.training.backend import backend_named
     from cxr_edge_export.training.judge import JudgeRequest, images_as_csv, judge
 
+    on = None if backend is None else backend_named(backend)
     for target in (report, json_file, csv_file):
         if target is not None:
             refuse_existing(target, overwrite=overwrite)
-    request = JudgeRequest(run=run, data=data, images=images, operating_point=operating_point)
+    request = JudgeRequest(run=run, data=data, images=images, operating_point=operating_point, backend=on)
     with Bar() as bar:
         found = judge(request, bar.show)
     if report is not None:

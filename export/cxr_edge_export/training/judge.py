@@ -20,6 +20,7 @@ from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.patients import known, relative_to
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import read_selected
+from cxr_edge_export.training.backend import Backend
 from cxr_edge_export.training.run_folder import MODEL, RECIPE
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ class JudgeRequest:
         data: folder of labelled images that the run's lists are relative to.
         images: folder or list to evaluate on; None: the run's test images, or where it has none, its validation images.
         operating_point: name in the recipe; None: its default.
+        backend: of Keras; None: the environment's, else TensorFlow.
     """
 
     run: Path
     data: Path
     images: Path | None
     operating_point: str | None
+    backend: Backend | None = None
 
 
 def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report:
@@ -49,9 +52,10 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     Raises:
         UsageError: no finished run, no such operating point, or a set is unusable.
         ModelError: the network cannot be read, or an image cannot be decoded.
+        EnvironmentUnusable: the backend is not to be had.
     """
     recipe = _recipe(request.run)
-    source = load_model(request.run / MODEL)
+    source = load_model(request.run / MODEL, request.backend)
     validation = read_selected(recipe, request.run / "validation.txt", request.data)
     chosen = _chosen(request)
     images = read_selected(recipe, chosen, request.data)
