@@ -12,27 +12,26 @@ from pathlib import Path
 from typing import Any
 
 from cxr_edge.errors import ModelError
+from cxr_edge_export.keras_classes import is_known
 
-# layers whose configuration is code, a pickle, or a path that would be read or fetched
-UNSAFE_CLASSES = frozenset(
+# known to be stored code, or a path that would be read or fetched: these are told so, others are merely unknown
+CODE = frozenset(
     {
         "FlaxLayer",
-        "IntegerLookup",
         "JaxLayer",
         "Lambda",
         "SlicingOpLambda",
-        "StringLookup",
         "TFOpLambda",
         "TFSMLayer",
-        "TextVectorization",
         "TorchModuleWrapper",
         "__lambda__",
         "function",
         "__numpy_pickle__",
     }
 )
+LONGEST_NAME = 60  # shown of one that the file may have made up
 # a Keras 3 file names the module of every object; others than these would be imported
-SAFE_MODULES = ("keras", "tf_keras", "builtins")
+SAFE_MODULES = ("keras", "tf_keras")
 MAX_CONFIG_BYTES = 64 << 20
 MEMBERS = frozenset({"assets/", "config.json", "metadata.json", "model.weights.h5"})
 MAX_INFLATION = 10
@@ -81,7 +80,7 @@ def hdf5_config(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def refuse_code(config: dict[str, Any]) -> None:
-    """Refuse a model description that names a Lambda, a pickle, or anything from outside Keras.
+    """Refuse a model description that names anything but classes of Keras that networks for images are made of.
 
     Args:
         config: parsed JSON of the model.
@@ -92,19 +91,26 @@ def refuse_code(config: dict[str, Any]) -> None:
     # compile_config (losses, metrics) is never loaded
     loaded = {k: v for k, v in config.items() if k != "compile_config"}
     for node in _objects(loaded):
-        class_name, module = node.get("class_name"), node.get("module")
-        if not isinstance(class_name, str):
-            message = "the model names a layer's class by something that is no text; it is not loaded"
-            raise ModelError(message)
-        if class_name in UNSAFE_CLASSES:
-            message = (
-                f"the model holds a {class_name} layer, which is stored code or reads other files; it is not loaded. "
-                "Replace it by built-in Keras layers and save the model again"
-            )
-            raise ModelError(message)
-        if isinstance(module, str) and module.split(".")[0] not in SAFE_MODULES:
-            message = f"the model needs {class_name} from module {module}; only built-in Keras layers are loaded"
-            raise ModelError(message)
+        if (refusal := _refusal(node)) is not None:
+            raise ModelError(refusal)
+
+
+def _refusal(node: dict[str, Any]) -> str | None:
+    class_name, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
+    if not isinstance(class_name, str) or not isinstance(module, str | None):
+        return "the model names a layer's class by something that is no text; it is not loaded"
+    shown = class_name[:LONGEST_NAME]
+    if class_name in CODE:
+        return (
+            f"the model holds a {shown} layer, which is stored code or reads other files; it is not loaded. "
+            "Replace it by built-in Keras layers and save the model again"
+        )
+    if module is not None and module.split(".")[0] not in SAFE_MODULES:
+        return f"the model needs {shown} from module {module[:LONGEST_NAME]}; only built-in Keras layers are loaded"
+    if not is_known(class_name, module) or registered not in (None, class_name):
+        name = shown if registered in (None, class_name) else f"{shown}, registered as {str(registered)[:LONGEST_NAME]}"
+        return f"the model holds {name}, none of the classes of Keras that networks for images are made of; not loaded"
+    return None
 
 
 def _objects(config: object) -> Iterator[dict[str, Any]]:

@@ -65,6 +65,67 @@ def test_nesting_without_end_is_no_recursion() -> None:
         refuse_code(config)
 
 
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"class_name": "ClassMethod", "config": {"cls_symbol": "io.gfile.copy", "method_name": "__call__"}},
+        {"class_name": "InstanceMethod", "config": {}},
+        {"class_name": "layers.Lambda", "module": "keras"},
+        {"class_name": "layers.TFSMLayer", "module": "keras", "config": {"filepath": "x"}},
+        {"class_name": "tf_op_layer.TFOpLambda", "module": "tf_keras.src.layers.core"},
+        {"class_name": "Dense", "registered_name": "Lambda", "module": "keras.layers"},
+        {"class_name": "Dense", "module": "builtins"},
+        {"class_name": "function", "module": "builtins", "config": "eval"},
+        {"class_name": "Map", "module": "keras.src.ops.core"},
+        {"class_name": "np.load", "module": "keras.src.ops.numpy"},
+        {"class_name": "__typespec__", "module": "os", "spec_name": "system"},
+        {"class_name": "TextVectorization", "module": "keras.layers", "config": {"vocabulary": "/etc/passwd"}},
+        {"class_name": "Dense", "module": ["keras"]},
+        {"class_name": "x" * 10_000},
+    ],
+    ids=lambda node: str(node["class_name"])[:20],
+)
+def test_only_what_networks_are_made_of_is_built(node: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"^[^\n]{1,300}$"):
+        refuse_code({"class_name": "Sequential", "config": {"layers": [node]}})
+
+
+def test_a_function_called_by_its_name_is_refused_without_calling_it(tmp_path: Path) -> None:
+    """As tf_keras' `ClassMethod`, while it builds the graph again, calls any function of TensorFlow."""
+    import h5py  # type: ignore[import-untyped]
+
+    source, target, path = tmp_path / "source", tmp_path / "ran", tmp_path / "evil.h5"
+    source.touch()
+    called = {
+        "class_name": "ClassMethod",
+        "name": "copy",
+        "config": {"name": "copy", "cls_symbol": "io.gfile.copy", "method_name": "__call__"},
+        "inbound_nodes": [["_CONSTANT_VALUE", -1, str(source), {"dst": str(target)}]],
+    }
+    with h5py.File(path, "w") as file:
+        file.attrs["keras_version"] = "2.15.0"
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": [called]}})
+    with pytest.raises(ModelError, match="ClassMethod"):
+        load_model(path)
+    assert not target.exists()
+
+
+def test_what_is_computed_between_layers_is_built(keras: Any, tmp_path: Path) -> None:
+    """Operations of Keras 3, a network within a network that was compiled, and layers that augment."""
+    image = keras.Input((8, 8, 3))
+    x = keras.ops.cast(keras.ops.mean(image * 2.0 + 1.0, axis=-1, keepdims=True)[:, :4], "float32")
+    x = keras.layers.Dense(4, kernel_regularizer="l2", activation=keras.layers.LeakyReLU())(keras.ops.relu(x))
+    inner = keras.Model(image, keras.layers.Flatten()(x))
+    inner.compile("adam", keras.losses.CategoricalCrossentropy(), metrics=[keras.metrics.AUC()])
+    network = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.RandomFlip(), inner, keras.layers.Dense(2, "softmax")]
+    )
+    network.save(tmp_path / "a.keras")
+    pixels = np.zeros((1, 8, 8, 3), np.float32)
+    found = load_model(tmp_path / "a.keras").predict(pixels)
+    np.testing.assert_allclose(found, network.predict(pixels, verbose=0), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["absent.keras", "broken.keras", "broken.h5"])
 def test_no_model(tmp_path: Path, name: str) -> None:
     if name.startswith("broken"):
@@ -118,7 +179,7 @@ def test_a_hostile_archive_is_refused_in_one_line(tmp_path: Path, make: Callable
 
 @pytest.mark.parametrize("value", [np.arange(3), None], ids=["array", "empty"])
 def test_a_hostile_hdf5_file_is_refused_in_one_line(tmp_path: Path, value: Any) -> None:
-    import h5py  # type: ignore[import-untyped]
+    import h5py
 
     with h5py.File(tmp_path / "hostile.h5", "w") as made:
         made.attrs["model_config"] = h5py.Empty("S10") if value is None else value
