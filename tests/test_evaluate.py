@@ -267,6 +267,7 @@ def test_three_labels(classifier: Classifier) -> None:
     assert [case.path for case in report.misread] == ["3.png", "1.png"]  # the missed one first
     page, text = report_to_html(report).decode(), report_to_text(report)
     assert '<div class="tile">accuracy over all labels<b>' in page
+    assert all(f"<th>{index} {label}</th>" in page for index, label in enumerate(report.labels))  # as in `label_index`
     for name in ("accuracy (positive or negative)", "accuracy over all labels", "balanced accuracy over all labels"):
         assert f"<span>{name}</span>" in page
     assert "over all labels, with 95 % intervals\n  accuracy           50.0" in text

@@ -136,14 +136,14 @@ def _plot(title: str, drawing: str, words: str) -> str:
 def _confusion(report: Report) -> str:
     labels = report.labels
     numbered = not side_is_label(labels)  # more names than two would not fit side by side on a narrow screen
-    head = "".join(markup.element("th", place + 1 if numbered else label) for place, label in enumerate(labels))
+    head = "".join(markup.element("th", place if numbered else label) for place, label in enumerate(labels))
     rows = []
     for index, (label, count) in enumerate(zip(labels, report.data.by_label, strict=True)):
         cells = "".join(
             f'<td class="{"right" if column == index else ""}">{found:,}</td>'
             for column, found in enumerate(report.by_label.confusion[index])
         )
-        name = markup.element("th", f"{index + 1} {label}" if numbered else label)
+        name = markup.element("th", f"{index} {label}" if numbered else label)
         rows.append(f"<tr>{name}{cells}<td>{count.rejected:,}</td></tr>")
     words = markup.element("p", "Images. Rows: the true label. Columns: the label given.", "faint")
     body = f"<thead><tr><th></th>{head}<th>(rejected)</th></tr></thead><tbody>{''.join(rows)}</tbody>"

@@ -41,10 +41,11 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
         test: folder or list of images held back for the test; None: `selection.test` of the patients.
 
     Raises:
-        UsageError: a set is unusable, or a class has no image left to train on.
+        UsageError: a set is unusable, two given ones share patients, or a class has no image left to train on.
     """
     plan = recipe.selection
     held = [read_selected(recipe, source, data) if source is not None else None for source in (validation, test)]
+    _refuse_shared(*held)
     pool, left_out = _selected(recipe, data, data)
     pool = without(pool, (image for images in held for image in images or ()))
     once = _once(pool)
@@ -66,6 +67,17 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
             message = f"{data} leaves no image of {', '.join(missing)} to {name} on{_left_out_words('; ', left_out)}"
             raise UsageError(message)
     return split
+
+
+def _refuse_shared(validation: tuple[LabelledImage, ...] | None, test: tuple[LabelledImage, ...] | None) -> None:
+    if validation is None or test is None:
+        return
+    if shared := len(validation) - len(without(validation, test)):
+        message = (
+            f"of {len(validation)} images to validate on {shared} are of patients who stand in the test set, too: "
+            "each is to be taken whole, so give sets that share none"
+        )
+        raise UsageError(message)
 
 
 def describe_left_out(split: Split) -> str:

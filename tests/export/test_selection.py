@@ -99,6 +99,14 @@ def test_a_given_list_is_held_back_whole(data: Path) -> None:
     assert not {"IM-0003", "person4"} & {image.patient for image in split.training}
 
 
+def test_given_sets_that_share_a_patient_are_refused(data: Path) -> None:
+    both = (data / "validation.txt", data / "test.txt")
+    both[0].write_text("NORMAL/IM-0003-0001.png\nPNEUMONIA/person4_bacteria_1.png\n", encoding="utf-8")
+    both[1].write_text("PNEUMONIA/person4_bacteria_1.png\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="of 2 images to validate on 1 are of patients who stand in the test set"):
+        select(recipe(), data, *both)
+
+
 def test_shares_are_of_all_patients(data: Path) -> None:
     split = select(recipe(selection={"validation": 0.2, "test": 0.2}), data)
     assert [len({i.patient for i in part}) for part in (split.training, split.validation, split.test)] == [36, 12, 12]

@@ -97,6 +97,7 @@ def test_trials_that_diverge_are_given_up(tmp_path: Path, data: Path) -> None:
         ("choices = [4, 8]", 'choices = ["many"]', "not valid"),
         ("trials = 3", "trails = 3", "trails"),
         ("network.layers.0.filters", "training.stages.0.learning_rate", "twice"),
+        ("network.layers.0.filters", "selection.seed", "cannot be searched"),
         ("high = 1e-1", "high = inf", "needs choices, or low below high"),
         ("choices = [4, 8]", "low = 2\nhigh = 1e400", "needs choices, or low below high"),
         ("choices = [4, 8]", "choices = [4, -8]", "not valid"),

@@ -3,7 +3,7 @@
 import math
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ from cxr_edge_export.recipe.tables import Seed
 if TYPE_CHECKING:
     import optuna
 
+# another table says which images are compared, or nothing that is learned
+TABLES: Final = ("contrast", "input", "network", "normalization", "rendering", "resize", "training")
 Monitor = Literal["cross_entropy", "balanced_accuracy", "auc"]
 
 
@@ -55,7 +57,8 @@ def read_space(path: Path) -> Space:
     """Read and check a space file.
 
     Raises:
-        UsageError: unreadable, an unknown key, a parameter with neither a range nor choices, or one named twice.
+        UsageError: unreadable, an unknown key, a parameter with neither a range nor choices, one named twice, or one
+            of a table that trials must not differ in.
     """
     try:
         space = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Space)
@@ -67,6 +70,11 @@ def read_space(path: Path) -> Space:
         ranged = len(ends) == len(("low", "high")) and ends[0] < ends[1]
         if ranged == bool(parameter.choices) or (parameter.log and (parameter.low or 0) <= 0):
             message = f"{path}: {parameter.path} needs choices, or low below high (above 0 with log)"
+            raise UsageError(message)
+        if (table := parameter.path.partition(".")[0]) not in TABLES:
+            message = (
+                f"{path}: {parameter.path} cannot be searched; only keys of {', '.join(TABLES)} can, not of {table}"
+            )
             raise UsageError(message)
     paths = [parameter.path for parameter in space.parameters]
     if twice := sorted({name for name in paths if paths.count(name) > 1}):
