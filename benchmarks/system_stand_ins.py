@@ -92,15 +92,23 @@ def phantom_scene(work: Path) -> Scene:
     return Scene(work=work, train=train, test=test, jpeg=next((test / "PNEUMONIA").iterdir()), phantoms=True)
 
 
-def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
-    """The recipe with what this machine lacks replaced (data set, ImageNet weights, hours) and the effort's epochs."""
+def write_stand_in(name: str, scene: Scene, target: Path, *, images: int | None = None) -> Path:
+    """The recipe with what this machine lacks replaced (data set, ImageNet weights, hours) and the effort's epochs.
+
+    Args:
+        name: of the recipe.
+        scene: where images come from.
+        target: is written.
+        images: how many trained, once that is known.
+    """
     recipe = tomllib.loads((MODELS / name / "recipe.toml").read_text(encoding="utf-8"))
     effort = PHANTOM_EFFORT if scene.phantoms else EFFORTS.get(name)
     recipe["model"]["version"] = "0.0.1"
     recipe["model"]["name"] += "-road"
-    recipe["training_data"]["description"] = "a sample, for a few epochs, to prove the road: not for use"
     held = PHANTOMS_HELD_BACK * len(CLASSES) if scene.phantoms else 532
-    recipe["data"] |= {"agreement_images": held}
+    _say_what_it_is(recipe, name, scene, held)
+    if images is not None:
+        recipe["training_data"]["images"] = images
     recipe["limits"] = recipe.get("limits", {}) | {"agreement_images": held}
     recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 256)
     recipe.pop("image_gate", None)
@@ -114,6 +122,24 @@ def write_stand_in(name: str, scene: Scene, target: Path) -> Path:
         _shorten(recipe, effort, scene)
     target.write_text(tomlkit.dumps(recipe), encoding="utf-8")
     return target
+
+
+def _say_what_it_is(recipe: dict[str, Any], name: str, scene: Scene, held: int) -> None:
+    """In the words that travel in the file and stand in its card."""
+    source = "a sample of the Guangzhou pediatric chest radiographs (Kermany et al., Cell 2018)"
+    if scene.phantoms:
+        source = "synthetic phantoms"
+    recipe["model"]["licence"] = "none: not for use"
+    recipe["training_data"]["description"] = f"{source}, for a few epochs, to prove the road"
+    recipe["data"] |= {
+        "validation": f"{held} images held back from training, of the same source: {source}",
+        "agreement": "the validation images",
+        "agreement_images": held,
+    }
+    recipe["intended_use"]["statement"] = (
+        f"Not for use; not a medical device. It shows that the recipe {name} can be trained, exported and run, "
+        f"on {source}."
+    )
 
 
 def _shorten(recipe: dict[str, Any], effort: Effort, scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""The whole road of every recipe under models/: train, evaluate, convert to INT8 with parity, classify; one row each.
+"""The whole road of every recipe under models/: train, evaluate, convert to INT8, model card, classify; one row each.
 
     python benchmarks/systems.py [--only NAME]... [--data FOLDER] [--work FOLDER] [--phantoms] [--json]
 
@@ -21,6 +21,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -31,12 +32,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from load import describe_load
-from machine import print_table, write_result
+from machine import RESULTS, print_table, write_result
 from system_stand_ins import EFFORTS, MEMBERS, Scene, phantom_scene, real_scene, sample, stand_ins, write_stand_in
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 WANTED: Final = 0.75  # balanced accuracy on the test images
 FIXED: Final = "standard"  # the more probable class
+CARD: Final = "MODEL_CARD.md"
 
 
 class StepFailedError(Exception):
@@ -55,13 +57,22 @@ def main() -> int:
         for name in names:
             rows.append(_row_apart(name, scene))
             print_table(rows[-1:])
+        if options.json:
+            write_result("systems", {"load": load, "phantoms": options.phantoms, "rows": rows})
+            _keep_cards(rows, work)
     print()
     print_table(rows)
     failed = [row["recipe"] for row in rows if row["outcome"] != "ok"]
     print(f"load before: {load}; failed: {', '.join(failed) or 'none'}")
-    if options.json:
-        write_result("systems", {"load": load, "phantoms": options.phantoms, "rows": rows})
     return int(bool(failed))
+
+
+def _keep_cards(rows: list[dict[str, Any]], work: Path) -> None:
+    """Each road's model card, which says how far it came, beside the table."""
+    cards = RESULTS / "systems"
+    cards.mkdir(exist_ok=True)
+    for name in (row["recipe"] for row in rows if row["outcome"] == "ok"):
+        shutil.copyfile(work / name / CARD, cards / f"{name}.md")
 
 
 def _options() -> argparse.Namespace:
@@ -107,7 +118,7 @@ def _road(name: str, scene: Scene) -> dict[str, Any]:
     metrics = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))
     run = runs[0] if name not in MEMBERS else scene.work / name
     run.mkdir(exist_ok=True)
-    recipe = write_stand_in(name, scene, run / "export.toml")
+    recipe = write_stand_in(name, scene, run / "export.toml", images=metrics["training_images"])
     model = run / "model.onnx"
     if not model.exists():
         _command(
@@ -117,6 +128,9 @@ def _road(name: str, scene: Scene) -> dict[str, Any]:
             *("--recipe", str(recipe), "--calibration", str(sample(parts[0], scene))),
             *("--validation", str(scene.test), "-o", str(model)),
         )
+    told = [argument for part in runs for argument in ("--run", str(part))]
+    card = ("-o", str(run / CARD), "--recipe", str(recipe), "--overwrite")
+    _command("cxr_edge_export", "card", str(model), *card, *told)
     contract = json.loads(_command("cxr_edge", "info", "--model", str(model), "--json"))["contract"]
     given = json.loads(_command("cxr_edge", "classify", str(scene.jpeg), "--model", str(model), "--format", "jsonl"))
     compared = json.loads(_measured(run, model))

@@ -9,10 +9,11 @@ from cxr_edge.contract import (
     GivenLabels,
     Identity,
     IntendedUse,
+    Limits,
     Member,
     Quantization,
 )
-from cxr_edge.types import Interval
+from cxr_edge.types import Interval, OperatingPoint, side_is_label
 
 Section = tuple[str, list[tuple[str, str]]]
 
@@ -121,9 +122,14 @@ def _operating_points(contract: Contract) -> Iterator[tuple[str, str]]:
             point.name + mark,
             (
                 f"threshold {point.threshold:.4f}, sensitivity {_figure(point.sensitivity)}, "
-                f"specificity {_figure(point.specificity)}, on {point.data}; {point.how_chosen}"
+                f"specificity {_figure(point.specificity)}, balanced accuracy {_balanced(point):.4f}, "
+                f"on {point.data}; {point.how_chosen}"
             ),
         )
+
+
+def _balanced(point: OperatingPoint) -> float:
+    return (point.sensitivity.estimate + point.specificity.estimate) / 2
 
 
 _ROLES = {
@@ -163,11 +169,21 @@ def _image_gate(gate: GatePolicy) -> Iterator[Section]:
 
 def _parity(contract: Contract) -> Iterator[Section]:
     parity = contract.parity
-    yield "parity", [("reference", parity.reference), ("measured on", parity.measured_on)]
+    limits = list(_limits(parity.limits, several=not side_is_label(contract.labels)))
+    yield "parity", [("reference", parity.reference), ("measured on", parity.measured_on), *limits]
     for name, comparison in (("validation", parity.validation), ("agreement", parity.agreement)):
         yield f"parity: {name}", list(_comparison(comparison))
     for given in parity.validation.labels:
         yield f"labels at {given.operating_point}: validation", list(_given(given, contract.labels))
+
+
+def _limits(limits: Limits, *, several: bool) -> Iterator[tuple[str, str]]:
+    share = f"{limits.positive_to_negative_share:.2%} of at least {limits.agreement_images:,} images"
+    yield "limit on flips", f"positive to negative at most {share}, at each operating point"
+    if several:
+        yield "limit on other labels", f"at most {limits.changed_label_share:.2%} of these images"
+    yield "limit on AUC", f"at most {limits.auc_drop:g} below that of Keras"
+    yield "limit on accuracy", f"at least {limits.accuracy_ratio:g} of that of Keras"
 
 
 def _given(given: GivenLabels, labels: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -194,6 +210,9 @@ def _comparison(comparison: Comparison) -> Iterator[tuple[str, str]]:
     if comparison.auc_reference and comparison.auc_exported:
         yield "AUC, Keras", _figure(comparison.auc_reference)
         yield "AUC, this file", _figure(comparison.auc_exported)
+    if comparison.accuracy_reference is not None and comparison.accuracy_exported is not None:
+        words = f"Keras {comparison.accuracy_reference:.4f}, this file {comparison.accuracy_exported:.4f}"
+        yield "accuracy of the most probable label", words
 
 
 def _figure(figure: Interval) -> str:

@@ -13,6 +13,7 @@ from cxr_edge.modelfile import read_model
 from cxr_edge.types import Interval
 from cxr_edge_export.card_sources import Training, shifts_of, trainings_of
 from cxr_edge_export.recipe import TrainingPlan
+from cxr_edge_export.recipe.training import MetadataColumns, Selection
 from cxr_edge_export.shifts import Shifts, more_columns
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import in_words
@@ -33,17 +34,24 @@ class Beside:
 
 
 def write_card(
-    model: Path, output: Path, *, overwrite: bool, runs: Sequence[Path] = (), shifts: Path | None = None
+    model: Path,
+    output: Path,
+    *,
+    overwrite: bool,
+    recipe: Path | None = None,
+    runs: Sequence[Path] = (),
+    shifts: Path | None = None,
 ) -> None:
     """Write the card of a file made by `convert`.
 
-    The recipe is taken from the model's folder, where it is the one that the contract names. How the networks were
-    trained is told with `runs` alone: only a run says that a recipe's training is the one that took place.
+    How the networks were trained is told with `runs` alone: only a run says that a recipe's training is the one that
+    took place.
 
     Args:
         model: the file.
         output: usually MODEL_CARD.md.
         overwrite: whether it is replaced.
+        recipe: that the model was made by, which its contract names; None: `recipe.toml` beside the model.
         runs: folders of the training runs, one for each of the contract's members, in order; or none.
         shifts: JSON file of `cxr-edge-export shifts`.
 
@@ -55,7 +63,7 @@ def write_card(
     file = read_model(model)
     contract = read_contract(load_onnx(file.content))
     beside = Beside(
-        trainings=trainings_of(runs, contract, model.parent / RECIPE) if runs else (),
+        trainings=trainings_of(runs, contract, recipe or model.parent / RECIPE) if runs else (),
         shifts=None if shifts is None else shifts_of(shifts, file.sha256),
     )
     write_atomically(output, card(contract, file.sha256, beside).encode(), overwrite=overwrite)
@@ -104,6 +112,7 @@ def _training(training: Training, title: str) -> Iterator[str]:
     rows += [("Settings", ", ".join(f"{name} {value}" for name, value in settings.items()))]
     found = training.metrics
     rows += [
+        ("Selection of images", _selection(training.recipe.selection)),
         ("Trained by", f"{found.software}, seed {found.seed}, initial weights {found.weights}"),
         ("Training images", f"{found.training_images:,}, {found.epochs} epochs"),
         ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
@@ -112,6 +121,13 @@ def _training(training: Training, title: str) -> Iterator[str]:
         rows += [("Keras on the run's test images", f"{in_words(found.test)}; not by an operating point")]
     yield from ["", f"## {_cell(title)}", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
+
+
+def _selection(plan: Selection) -> str:
+    """Which images of the data folder, in the recipe's words; its classes are told by the labels."""
+    given = _plain(msgspec.structs.replace(plan, classes=(), metadata_columns=MetadataColumns()))
+    told = (f"{name} {', '.join(value) if isinstance(value, tuple) else value}" for name, value in given.items())
+    return ", ".join(told) or "all, by patient disjoint"
 
 
 def _stages(plan: TrainingPlan) -> Iterator[tuple[str, str]]:

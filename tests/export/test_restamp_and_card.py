@@ -74,7 +74,15 @@ def test_card_names_what_matters(converted: Path, tmp_path: Path, capsys: pytest
     target = tmp_path / "MODEL_CARD.md"
     assert cli.run(["card", str(converted), "-o", str(target)]) == 0
     text = target.read_text(encoding="utf-8")
-    for words in ("# tiny 0.1.0", "not a medical device", "screening", "pillow-bilinear", "PNEUMONIA"):
+    for words in (
+        "# tiny 0.1.0",
+        "not a medical device",
+        "balanced accuracy",
+        "limit on flips",
+        "screening",
+        "pillow-bilinear",
+        "PNEUMONIA",
+    ):
         assert words in text
     assert cli.run(["card", str(converted), "-o", str(target)]) == 6
     assert "exists already" in capsys.readouterr().err
@@ -90,6 +98,14 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
     shutil.copyfile(workbench.model, run / "model.keras")
     (run / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
     write_card(model, folder / "CARD.md", overwrite=False, runs=[run])
+    assert "| Selection of images | " in (folder / "CARD.md").read_text(encoding="utf-8")
+    (folder / "recipe.toml").rename(tmp_path / "elsewhere.toml")
+    with pytest.raises(UsageError, match="is not that one"):
+        write_card(model, folder / "other.md", overwrite=False, runs=[run])
+    write_card(model, folder / "other.md", overwrite=False, runs=[run], recipe=tmp_path / "elsewhere.toml")
+    assert (folder / "other.md").read_bytes() == (folder / "CARD.md").read_bytes()
+    (tmp_path / "elsewhere.toml").rename(folder / "recipe.toml")
+    (folder / "other.md").unlink()
     (run / "metrics.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(METRICS, training_images=7)))
     with pytest.raises(UsageError, match=r"says training_data\.images = 96; the run in .* had 7"):
         write_card(model, folder / "other.md", overwrite=False, runs=[run])

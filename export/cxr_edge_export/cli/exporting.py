@@ -114,6 +114,9 @@ def card_command(
     model: Annotated[Path, typer.Argument(help="A file made by convert.")],
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="Usually MODEL_CARD.md.")],
+    recipe: Annotated[
+        Path | None, typer.Option(help="The recipe that it was made by; default: recipe.toml beside the model.")
+    ] = None,
     run: Annotated[
         list[Path] | None,
         typer.Option(
@@ -126,7 +129,7 @@ def card_command(
     """Write the model card: the contract inside the file, how it was trained, what it does on shifted images."""
     from cxr_edge_export.card import write_card
 
-    write_card(model, output, overwrite=overwrite, runs=run or (), shifts=shifts)
+    write_card(model, output, overwrite=overwrite, recipe=recipe, runs=run or (), shifts=shifts)
     write_out(f"{output}\n")
 
 
