@@ -133,9 +133,7 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     stages = [stage, {**stage, "augmentation": {"zoom": 0.2}}]
     finer = {"weight": 0.4, "classes": [{"label": "well"}, {"label": "bacterial"}, {"label": "viral"}]}
     training = {"stages": stages, "auxiliary": finer, "early_stopping": {"patience": 4}, "averaging": 0.9}
-    recipe = recipe_of(
-        network={"layers": LAYERS}, training=training, selection={"metadata_csv": "m.csv", "views": ["PA"], "test": 0.2}
-    )
+    recipe = recipe_of(network={"layers": LAYERS}, training=training, selection={"per_patient": "one", "test": 0.2})
     contract = read_contract(onnx.load(converted))
     assert "## Training" not in card(contract, "0" * 64), "no run says that it took place"
     text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
@@ -148,7 +146,7 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     assert "| Second output, in training only | well, bacterial, viral, weight 0.4 in the loss |" in text
     assert "| Early stopping | monitor loss, patience 4 |" in text
     assert "| Settings | averaging 0.9 |" in text
-    assert "| Selection of images | metadata_csv m.csv, views PA, test 0.2 |" in text
+    assert "| Selection of images | per_patient one, test 0.2 |" in text
     assert "test images" not in text
     tested = msgspec.structs.replace(METRICS, test=METRICS.validation)
     text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, tested),)))
