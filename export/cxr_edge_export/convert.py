@@ -16,7 +16,13 @@ from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
 from cxr_edge_export.fuse import fuse
 from cxr_edge_export.gate_families import check_families, read_families, with_families
-from cxr_edge_export.held_back import note_on_tests, refuse_other_data, refuse_trained_on, without_tests
+from cxr_edge_export.held_back import (
+    note_on_tests,
+    refuse_another_count,
+    refuse_other_data,
+    refuse_trained_on,
+    without_tests,
+)
 from cxr_edge_export.image_gate import fit_image_gate
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.original import Original, load_original
@@ -85,6 +91,7 @@ def convert(
     recipe_file = read_recipe(request.recipe)
     recipe = recipe_file.recipe
     refuse_another_reading(request.models, recipe)
+    refuse_another_count(request.models, recipe)
     check_families(request.families, recipe)
     sets = gather_sets(request, recipe, request.models)
     _refuse_too_few(sets.agreement, recipe)

@@ -77,6 +77,21 @@ def trained_on(
     return f"{count} of the {len(images)} {name} images are of patients that the run {run} trained on"
 
 
+def refuse_another_count(models: Sequence[Path], recipe: Recipe) -> None:
+    """Refuse a recipe that tells another number of training images than the run that a network lies in.
+
+    Of an ensemble's networks, which were trained apart, one number tells little: nothing is refused.
+
+    Raises:
+        UsageError: with both numbers.
+    """
+    for run in _runs(models) if len(models) == 1 else ():
+        count, told = len(_lines(run / "training.txt")), recipe.training_data.images
+        if count and count != told:
+            message = f"the recipe says training_data.images = {told}; the run in {run} trained on {count}"
+            raise UsageError(message)
+
+
 def refuse_other_data(models: Sequence[Path], data: Path) -> None:
     """Refuse a data folder that holds nothing of what trained a network: of patients nothing could be told.
 

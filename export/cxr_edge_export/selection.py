@@ -49,10 +49,12 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
     pool, left_out = _selected(recipe, data, data)
     pool = without(pool, (image for images in held for image in images or ()))
     once = _once(pool)
-    everything = _fewer(once, recipe)
+    fewer = _fewer(once, recipe)
+    everything = _as_many_of_each(fewer, plan.seed) if plan.undersample else fewer
     left_out |= {
         "double, or of several classes": len(pool) - len(once),
-        "further of a patient": len(once) - len(everything),
+        "further of a patient": len(once) - len(fewer),
+        "more than the smallest class has": len(fewer) - len(everything),
     }
     left_out = {why: count for why, count in left_out.items() if count}
     pool = everything
@@ -162,6 +164,18 @@ def _fewer(images: Sequence[LabelledImage], recipe: Recipe) -> tuple[LabelledIma
         kind = rule_of(image.path, recipe.classes) if plan.per_patient == "one-per-class" else None
         kept.setdefault((image.patient, kind), int(index))
     return tuple(images[index] for index in sorted(kept.values()))
+
+
+def _as_many_of_each(images: Sequence[LabelledImage], seed: int) -> tuple[LabelledImage, ...]:
+    """As many images of each class as the smallest has, drawn by the seed, in the order that they came in."""
+    left = Counter(image.label for image in images)
+    left = Counter(dict.fromkeys(left, min(left.values(), default=0)))
+    kept = set[int]()
+    for index in np.random.Generator(np.random.PCG64(seed)).permutation(len(images)):
+        if left[images[index].label]:
+            left[images[index].label] -= 1
+            kept.add(int(index))
+    return tuple(image for index, image in enumerate(images) if index in kept)
 
 
 def _draw_patients(

@@ -26,7 +26,7 @@ from cxr_edge.preprocess.trim import part_seen
 from cxr_edge_export.convert import convert, gather_sets
 from cxr_edge_export.dataset import read_images
 from cxr_edge_export.golden import BARRED, spread
-from cxr_edge_export.held_back import note_on_tests
+from cxr_edge_export.held_back import note_on_tests, refuse_another_count
 from cxr_edge_export.islands import check_islands
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
@@ -294,6 +294,9 @@ def test_test_images_of_the_training_run_choose_nothing(workbench: Any, tmp_path
     (run / "training.txt").write_text("NORMAL/of-elsewhere.png\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"none of the 1 images that the run .* trained on is in"):
         gather_sets(request, recipe, models)
+    with pytest.raises(UsageError, match=r"the recipe says training_data\.images = 96; the run in .* trained on 1$"):
+        refuse_another_count(models, recipe)
+    refuse_another_count((*models, run / "other.keras"), recipe)  # an ensemble's networks were trained apart
     (run / "training.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match=r"training\.txt cannot be read"):
         gather_sets(request, recipe, models)

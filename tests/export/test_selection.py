@@ -107,6 +107,17 @@ def test_given_sets_that_share_a_patient_are_refused(data: Path) -> None:
         select(recipe(), data, *both)
 
 
+def test_as_many_of_each_class_are_drawn_before_the_split(data: Path) -> None:
+    plan = {"undersample": True, "validation": 0.2, "test": 0.2}
+    split = select(recipe(selection=plan), data)
+    parts = [Counter(image.label for image in part) for part in (split.training, split.validation, split.test)]
+    assert sum(parts, Counter()) == {0: 30, 1: 30}
+    assert split.left_out == {"more than the smallest class has": 30}
+    again = select(recipe(selection=plan), data)
+    assert again == split
+    assert select(recipe(selection=plan | {"seed": 1}), data).training != split.training
+
+
 def test_shares_are_of_all_patients(data: Path) -> None:
     split = select(recipe(selection={"validation": 0.2, "test": 0.2}), data)
     assert [len({i.patient for i in part}) for part in (split.training, split.validation, split.test)] == [36, 12, 12]

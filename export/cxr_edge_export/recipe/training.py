@@ -50,9 +50,10 @@ class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
         views: only images of these projections, by `metadata_csv`.
         per_patient: `all` images; `one` image of each patient; `one-per-class`: one of each rule in `classes`, where a
             patient has images of several (two rules may give one label).
+        undersample: as many images of each class as the smallest has, drawn before the split.
         validation: share of all patients, by class, held back for validation, where no list is given.
         test: share of all patients, by class, held back for the test, where no list is given.
-        seed: of that draw, and of the one for `per_patient`.
+        seed: of these draws.
     """
 
     classes: tuple[ClassRule, ...] = ()
@@ -60,6 +61,7 @@ class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
     metadata_columns: MetadataColumns = MetadataColumns()
     views: tuple[Name, ...] = ()
     per_patient: Literal["all", "one", "one-per-class"] = "all"
+    undersample: bool = False
     validation: Annotated[float, Meta(gt=0, lt=0.5)] = 0.15
     test: Annotated[float, Meta(ge=0, lt=0.5)] = 0.15
     seed: Seed = 0
