@@ -97,7 +97,9 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     ] = None,
     heatmap_label: Annotated[
         str | None,
-        typer.Option("--heatmap-label", metavar="LABEL", help="Evidence for this label; the PNG's name tells it."),
+        typer.Option(
+            "--heatmap-label", metavar="LABEL", help="Evidence for this label, in PNG and PDF; the PNG's name tells it."
+        ),
     ] = None,
     pdf: Annotated[
         Path | None, typer.Option("--pdf", metavar="FOLDER", help="Write a report per image, named by its SHA-256.")

@@ -64,10 +64,10 @@ class SideFiles:
         """Make the folders.
 
         Raises:
-            UsageError: heat maps are wanted of a model that has none.
+            UsageError: heat maps are wanted of a model that has none, or for a label that it has not.
             OutputError: a folder cannot be made.
         """
-        if self.heatmaps is not None:
+        if self.heatmaps is not None or self.heatmap_label is not None:
             from cxr_edge.heatmap import check_heat_maps
 
             check_heat_maps(contract, self.heatmap_label)
@@ -121,6 +121,7 @@ class SideFiles:
                 language=options.language,
                 identifiers=options.identifiers,
                 created=options.created,
+                heatmap_label=self.heatmap_label,
             )
         except Exception as error:  # the edge of a batch: a report that cannot be drawn loses no row
             message = f"the report of one image could not be drawn: {type(error).__name__}"

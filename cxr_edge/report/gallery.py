@@ -26,13 +26,15 @@ class Gallery:
     many_labels: bool
 
     @classmethod
-    def of(cls, prediction: Prediction, radiograph: Radiograph, contract: Contract) -> "Gallery":
+    def of(
+        cls, prediction: Prediction, radiograph: Radiograph, contract: Contract, label: str | None = None
+    ) -> "Gallery":
         """Draw them. `compared` are the label that the heat map's evidence is for, and the one it is against."""
         small = pictures.small(prediction, radiograph)
         missing = pictures.missing_heat_map(prediction, contract)
-        heat_map = pictures.heat_map_jpeg(small, contract) if missing is None else None
+        heat_map = pictures.heat_map_jpeg(small, contract, label) if missing is None else None
         kept = small.radiograph or radiograph
-        compared, many = compared_labels(prediction, contract), not side_is_label(contract.labels)
+        compared, many = compared_labels(prediction, contract, label), not side_is_label(contract.labels)
         return cls(pictures.radiograph_jpeg(kept), heat_map, missing, kept.pixels.shape, compared, many)
 
     def part(self, words: Words, left: float, width: float, height: float) -> Part:

@@ -40,6 +40,7 @@ def report_pdf(
     language: Language = "en",
     identifiers: bool = False,
     created: datetime | None = None,
+    heatmap_label: str | None = None,
 ) -> bytes:
     """The report: A4, one page, every font embedded; the same input and `created` give the same bytes.
 
@@ -49,13 +50,14 @@ def report_pdf(
         language: of the page; free texts of the contract stay as they are.
         identifiers: whether the file's name and the UIDs stand on the page; the content's SHA-256 always does.
         created: printed as the date of the report, and in its metadata as UTC; with a time zone. None: now, here.
+        heatmap_label: the one that the heat map shows evidence for; None: the most probable positive label.
 
     Returns:
         A PDF file.
 
     Raises:
         EnvironmentUnusable: the extra `report` is not installed.
-        UsageError: no radiograph was kept, an unknown language, or a date without a time zone.
+        UsageError: no radiograph was kept, an unknown language or label, or a date without a time zone.
     """
     check_report_extra()
     created = datetime.now(UTC).astimezone() if created is None else created
@@ -68,7 +70,7 @@ def report_pdf(
     if created.utcoffset() is None:
         message = "the date of a report needs a time zone"
         raise UsageError(message)
-    gallery = Gallery.of(prediction, prediction.radiograph, contract)
+    gallery = Gallery.of(prediction, prediction.radiograph, contract, heatmap_label)
     words = words_of(language)
     # "UTC", or "UTC+01:00"
     date = words.say("date", created=created, zone=timezone(created.utcoffset() or timedelta()))

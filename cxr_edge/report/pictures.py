@@ -46,13 +46,13 @@ def radiograph_jpeg(radiograph: Radiograph) -> bytes:
     return _jpeg(radiograph.pixels)
 
 
-def heat_map_jpeg(prediction: Prediction, contract: Contract) -> bytes:
-    """The radiograph with its heat map as RGB JPEG, without any metadata.
+def heat_map_jpeg(prediction: Prediction, contract: Contract, label: str | None = None) -> bytes:
+    """The radiograph with its heat map, as `heat_map`, as RGB JPEG, without any metadata.
 
     Raises:
         UsageError: as `heat_map`.
     """
-    return _jpeg(heat_map(prediction, contract)[..., ::-1])
+    return _jpeg(heat_map(prediction, contract, label)[..., ::-1])
 
 
 def legend_jpeg() -> bytes:

@@ -14,6 +14,7 @@ DESCRIPTION = (
     "Classifies chest radiographs on an offline workstation. Not a medical device. Errors are RFC 9457 problem "
     "details with a stable `reason` code."
 )
+LABEL = "The heat map's evidence is for this label; default: the most probable positive one."
 PROBLEMS = {
     400: "The request is not as described: `bad_parameter`, `malformed_form`, `no_file`, `bad_request`.",
     401: "`token_required`.",
@@ -58,12 +59,15 @@ def _paths() -> Json:
     kept = [{**result, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}]
     file: Json = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     language: Json = {"name": "lang", "in": "query", "schema": {"enum": list(LANGUAGES), "default": LANGUAGES[0]}}
-    pdf = [*kept, language, _flag("identifiers", "Whether the study's identifiers are printed.", default="0")]
+    label: Json = {"name": "label", "in": "query", "schema": {"type": "string"}, "description": LABEL}
+    pdf = [*kept, language, label, _flag("identifiers", "Whether the study's identifiers are printed.", default="0")]
     picture: Json = {"image/png": {}}
     paths = {
         "/predict": {"post": _predict()},
         "/results/{id}/radiograph.png": _get("The radiograph, 8-bit gray, at most 2048 pixels a side.", picture, kept),
-        "/results/{id}/heatmap.png": _get("The evidence, transparent, to be stretched over it.", picture, kept),
+        "/results/{id}/heatmap.png": _get(
+            "The evidence, transparent, to be stretched over it.", picture, [*kept, label], 400
+        ),
         "/results/{id}/report.pdf": _get("The result as one page.", {"application/pdf": {}}, pdf, 400, 501),
         "/model": _get("The model's contract, what runs it, and the limits of a request.", _json("Model")),
         "/health": _get("The process lives.", _json("Status")),

@@ -16,7 +16,7 @@ from cxr_edge.heatmap import check_heat_maps
 from cxr_edge.report import LANGUAGES, check_report_extra, report_pdf, safety_statement
 from cxr_edge.serve.assets import INDEX, Asset
 from cxr_edge.serve.leaving import unless_gone
-from cxr_edge.serve.parameters import choice, flag
+from cxr_edge.serve.parameters import choice, flag, one_of
 from cxr_edge.serve.pictures import overlay_png, radiograph_png
 from cxr_edge.serve.problem import ProblemError, stopping, unusable
 from cxr_edge.serve.settings import Settings
@@ -70,32 +70,35 @@ class Results:
         return Response(png, media_type="image/png")
 
     async def heatmap(self, request: Request) -> Response:
-        """The evidence, transparent, to be stretched over the radiograph.
+        """The evidence, for one label where that is asked for, transparent, to be stretched over the radiograph.
 
         Raises:
-            ProblemError: 404, also for a model without heat maps.
+            ProblemError: 400, no such label; 404, also for a model without heat maps.
         """
         prediction, contract = self._of(request), self.classifier.contract
         if not has_heat_maps(self.classifier):
             raise not_found()
-        png = await self._drawn(request, lambda: overlay_png(prediction, contract))
+        label = one_of(request, "label", contract.labels)
+        png = await self._drawn(request, lambda: overlay_png(prediction, contract, label))
         return Response(png, media_type="image/png")
 
     async def report(self, request: Request) -> Response:
         """One page as PDF.
 
         Raises:
-            ProblemError: 404; 501 where reports cannot be made.
+            ProblemError: 400, no such language or label; 404; 501 where reports cannot be made.
         """
         prediction, contract = self._of(request), self.classifier.contract
         language = choice(request, "lang", LANGUAGES)
         identifiers = flag(request, "identifiers", default=False)
+        label = one_of(request, "label", contract.labels)
         try:
             check_report_extra()
         except EnvironmentUnusable as error:
             raise ProblemError(501, "report_unavailable", str(error)) from None
         pdf = await self._drawn(
-            request, lambda: report_pdf(prediction, contract, language=language, identifiers=identifiers)
+            request,
+            lambda: report_pdf(prediction, contract, language=language, identifiers=identifiers, heatmap_label=label),
         )
         headers = {"content-disposition": 'attachment; filename="cxr-edge-report.pdf"'}
         return Response(pdf, headers=headers, media_type="application/pdf")

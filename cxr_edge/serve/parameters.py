@@ -1,5 +1,6 @@
 """Query parameters: of a closed set of values, or a 400."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -19,7 +20,23 @@ def choice(request: Request, name: str, known: tuple[Value, ...]) -> Value:
     for value in known:
         if value == given:
             return value
-    raise ProblemError(400, "bad_parameter", f"the parameter {name} has no such value; known: {', '.join(known)}")
+    raise _no_such(name, known)
+
+
+def one_of(request: Request, name: str, known: Sequence[str]) -> str | None:
+    """The parameter's value; None where it is absent.
+
+    Raises:
+        ProblemError: 400, another value.
+    """
+    given = request.query_params.get(name)
+    if given is None or given in known:
+        return given
+    raise _no_such(name, known)
+
+
+def _no_such(name: str, known: Sequence[str]) -> ProblemError:
+    return ProblemError(400, "bad_parameter", f"the parameter {name} has no such value; known: {', '.join(known)}")
 
 
 def flag(request: Request, name: str, *, default: bool) -> bool:

@@ -41,20 +41,20 @@ def radiograph_png(prediction: Prediction) -> bytes:
     return _png(prediction.radiograph.pixels)
 
 
-def overlay_png(prediction: Prediction, contract: Contract) -> bytes:
-    """The evidence for the positive labels as a transparent picture to lay over the radiograph, stretched to its size.
+def overlay_png(prediction: Prediction, contract: Contract, label: str | None = None) -> bytes:
+    """The evidence for the positive labels, or for one label: a transparent picture to stretch over the radiograph.
 
     On the same fixed scale and in the same colours as `cxr_edge.heatmap`, opaque where those are at their densest.
 
     Raises:
-        UsageError: the model has no activation map, or does not see the whole image.
+        UsageError: the model has no activation map or no such label, or does not see the whole image.
         OutputError: OpenCV cannot encode it.
     """
-    check_heat_maps(contract)
+    check_heat_maps(contract, label)
     kept = prediction.radiograph
     shape = kept.pixels.shape if kept is not None else (OVERLAY_SIDE, OVERLAY_SIDE)
     columns, rows = _fitted(shape, OVERLAY_SIDE)
-    return _png(colours(spread(evidence(prediction, contract), prediction.seen, (rows, columns))))
+    return _png(colours(spread(evidence(prediction, contract, label), prediction.seen, (rows, columns))))
 
 
 def legend_png() -> bytes:

@@ -38,6 +38,15 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     assert report_pdf(read, CONTRACT, created=CREATED + timedelta(minutes=1)) != first
 
 
+def test_the_heat_map_of_a_label_that_is_asked_for() -> None:
+    read = make_read()
+    normal = report_pdf(read, CONTRACT, created=CREATED, heatmap_label="NORMAL")
+    assert normal != report_pdf(read, CONTRACT, created=CREATED)
+    assert "evidence for normal" in " ".join(text_of(normal).lower().split())
+    with pytest.raises(UsageError, match="no label 'OTHER'"):
+        report_pdf(read, CONTRACT, created=CREATED, heatmap_label="OTHER")
+
+
 def test_the_same_bytes_in_any_process() -> None:
     path = os.pathsep.join(sys.path)
     digests = set()

@@ -187,6 +187,45 @@ def test_the_heat_map_says_which_labels_it_compares(show: Show, image: File) -> 
         assert page.locator(".heat").get_attribute("alt").lower().endswith(caption.lower())
 
 
+def test_the_heat_map_of_a_label_that_is_chosen(show: Show, image: File) -> None:
+    """Its picture, its caption, and the report with it; back again to the most probable positive label."""
+    asked: list[str] = []
+
+    def kept(route: Any) -> None:
+        asked.append(route.request.url.partition("/results/")[2])
+        route.fulfill(body=image[1], content_type="image/png")
+
+    pictures = {"radiograph": "/results/a/r.png", "heatmap": "/results/a/h.png", "report": "/results/a/r.pdf"}
+    page = show(labels=LABELS)
+    page.route("**/results/**", kept)
+    page.route("**/predict*", lambda route: route.fulfill(json={**to_row(LIKELIER), **pictures}))
+    page.set_input_files("#files", {"name": "a.png", "mimeType": "image/png", "buffer": image[1]})
+    caption, choice = page.locator(".legend .what"), page.get_by_label("Evidence for")
+    most = page.locator(".heat").get_attribute("src")
+    choice.select_option("VIRAL")
+    playwright.expect(caption).to_have_text("Evidence for viral pneumonia against normal", timeout=SECONDS)
+    assert page.locator(".heat").get_attribute("src") != most
+    with page.expect_download():
+        page.click("#pdf")
+    assert asked == ["a/r.png", "a/h.png", "a/h.png?label=VIRAL", "a/r.pdf?lang=en&identifiers=0&label=VIRAL"]
+    choice.select_option("")
+    playwright.expect(caption).to_have_text("Evidence for bacterial pneumonia against normal", timeout=SECONDS)
+    assert page.locator(".heat").get_attribute("src") == most
+    with page.expect_download():
+        page.click("#pdf")
+    assert asked[4:] == ["a/r.pdf?lang=en&identifiers=0"]
+
+
+def test_with_two_labels_there_is_no_choice(show: Show, image: File) -> None:
+    pictures = {"radiograph": "/results/a/r.png", "heatmap": "/results/a/h.png", "report": "/results/a/r.pdf"}
+    page = show()
+    page.route("**/results/**", lambda route: route.fulfill(body=image[1], content_type="image/png"))
+    page.route("**/predict*", lambda route: route.fulfill(json={**to_row(make_prediction()), **pictures}))
+    page.set_input_files("#files", {"name": "a.png", "mimeType": "image/png", "buffer": image[1]})
+    playwright.expect(page.locator(".legend .what")).to_be_visible(timeout=SECONDS)
+    assert page.locator("#heat-label").count() == 0
+
+
 @pytest.mark.parametrize(
     ("locale", "separator", "score"),
     [

@@ -183,6 +183,10 @@ def test_pictures(api: Api, png: bytes, classifier: Classifier) -> None:
     prediction = classifier.classify(png, keep_radiograph=True)
     expected = cv2.cvtColor(heat_map(prediction, classifier.contract), cv2.COLOR_BGR2RGB)
     assert np.abs(shown - expected).max() < 2
+    of_normal = api.get(f"{answer['heatmap']}?label=NORMAL")
+    assert (of_normal.status_code, of_normal.content != api.get(answer["heatmap"]).content) == (200, True)
+    refused = api.get(f"{answer['heatmap']}?label=OTHER")
+    assert (refused.status_code, refused.json()["reason"]) == (400, "bad_parameter")
 
 
 def test_large_radiographs_are_kept_as_large_as_a_screen(api: Api) -> None:
@@ -207,7 +211,7 @@ def test_report(api: Api, dicom: bytes, monkeypatch: pytest.MonkeyPatch) -> None
         assert response.headers["content-disposition"] == 'attachment; filename="cxr-edge-report.pdf"'
         assert response.content.startswith(b"%PDF-")
     assert english.content != spanish.content
-    for query in ("lang=de", "identifiers=2"):
+    for query in ("lang=de", "identifiers=2", "label=OTHER"):
         assert api.get(f"{report}?{query}").json()["reason"] == "bad_parameter"
     asked: list[dict[str, Any]] = []
 
@@ -217,8 +221,11 @@ def test_report(api: Api, dicom: bytes, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr("cxr_edge.serve.pages.report_pdf", report_pdf)
     api.get(report)
-    api.get(f"{report}?lang=es&identifiers=1")
-    assert asked == [{"language": "en", "identifiers": False}, {"language": "es", "identifiers": True}]
+    api.get(f"{report}?lang=es&identifiers=1&label=NORMAL")
+    assert asked == [
+        {"language": "en", "identifiers": False, "heatmap_label": None},
+        {"language": "es", "identifiers": True, "heatmap_label": "NORMAL"},
+    ]
 
 
 def test_report_without_its_packages(api: Api, png: bytes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,8 @@ export const EN = {
   heatMap: "Heat map",
   heatMapAlt: "Heat map: where the model saw evidence for {label}",
   heatMapAltAgainst: "Heat map: evidence for {label} against {other}",
+  heatMapFor: "Evidence for",
+  heatMapMost: "the most probable positive label",
   heatMapHelp: "Yellow and orange: where the model found most evidence. It outlines no lesion.",
   noPicture: "The server no longer keeps this image. Analyse the file again to see it.",
   radiographOf: "Radiograph {name}",

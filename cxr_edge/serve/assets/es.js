@@ -35,6 +35,8 @@ export const ES = {
   heatMap: "Mapa de calor",
   heatMapAlt: "Mapa de calor: dónde vio el modelo indicios de {label}",
   heatMapAltAgainst: "Mapa de calor: indicios de {label} frente a {other}",
+  heatMapFor: "Indicios de",
+  heatMapMost: "la etiqueta positiva más probable",
   heatMapHelp: "Amarillo y naranja: donde el modelo encontró más indicios. No delimita ninguna lesión.",
   noPicture: "El servidor ya no conserva la imagen. Analice el archivo otra vez para verla.",
   radiographOf: "Radiografía {name}",
