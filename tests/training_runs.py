@@ -1,13 +1,15 @@
 """A small training on phantoms for tests: its recipe, its request, and somebody who watches it."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import tomlkit
 from recipes import LAYERS, raw_recipe
 
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
-from cxr_edge_export.training.run_folder import Row
+from cxr_edge_export.training.run_folder import Beginning, Row
 from cxr_edge_export.training.train import TrainRequest
 
 STAGES: list[dict[str, Any]] = [
@@ -87,6 +89,14 @@ def recipe_file(folder: Path, **changes: Any) -> Path:
     path = folder / "recipe.toml"
     path.write_text(tomlkit.dumps(raw_recipe(**(given | changes))), encoding="utf-8")
     return path
+
+
+def begun(folder: Path) -> None:
+    """A record as that of a run which began with the folder's recipe."""
+    recipe = hashlib.sha256((folder / "recipe.toml").read_bytes()).hexdigest()
+    of_sets = dict.fromkeys(("training_sha256", "validation_sha256", "test_sha256"), "0" * 64)
+    beginning = Beginning(recipe_sha256=recipe, seed=1, weights="random", software="keras", **of_sets)
+    (folder / "run.json").write_bytes(msgspec.json.encode(beginning))
 
 
 def request(recipe: Path, data: Path, output: Path, *, resume: bool = False, **changes: Any) -> TrainRequest:

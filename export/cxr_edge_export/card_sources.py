@@ -5,16 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from cxr_edge.contract import Contract, Member
 from cxr_edge.errors import UsageError
 from cxr_edge_export.original import joint_sha256
 from cxr_edge_export.reading import refuse_another_reading_than
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.shifts import Shifts, read_shifts
-from cxr_edge_export.training.metrics_file import Metrics
-from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE, RUN, Beginning
+from cxr_edge_export.training.metrics_file import Metrics, read_metrics
+from cxr_edge_export.training.run_folder import MODEL, RECIPE, read_own_recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ def trainings_of(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[
     if len(runs) != len(names):
         message = f"runs given: {len(runs)}; the model needs {len(names)}: {', '.join(names)}"
         raise UsageError(message)
-    found = [_metrics(run) for run in runs]
+    found = [read_metrics(run) for run in runs]
     _refuse_other_networks(runs, contract)
     recipe = _recipe(path, contract)
     if len(runs) == 1:
@@ -53,14 +51,6 @@ def trainings_of(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[
         return (Training(names[0], recipe, found[0]),)
     members = zip(runs, recipe.contract_members, found, strict=True)
     return tuple(Training(member.name, _members_own(run, recipe, member), metrics) for run, member, metrics in members)
-
-
-def _metrics(run: Path) -> Metrics:
-    try:
-        return msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"{run} holds no finished training run: {error}"
-        raise UsageError(message) from None
 
 
 def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
@@ -105,16 +95,7 @@ def _members_own(run: Path, ensemble: Recipe, member: Member) -> Recipe:
         UsageError: images are read otherwise, or the recipe is no longer the one that the run was begun with.
     """
     refuse_another_reading_than(run, ensemble, member)
-    own = read_recipe(run / RECIPE)
-    try:
-        begun = msgspec.json.decode((run / RUN).read_bytes(), type=Beginning)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"{run / RUN} cannot be read: {error}"
-        raise UsageError(message) from None
-    if own.sha256 != begun.recipe_sha256:
-        message = f"the recipe in {run} is not the one that the run was begun with"
-        raise UsageError(message)
-    return own.recipe
+    return read_own_recipe(run).recipe
 
 
 def shifts_of(path: Path, sha256: str) -> Shifts:

@@ -175,10 +175,20 @@ def set_sha256(images: Iterable[LabelledImage]) -> str:
     return labelled.set_sha256(image.sha256 for image in images)
 
 
-def order_sha256(images: Iterable[LabelledImage]) -> str:
-    """SHA-256 over bytes, label and name of each file, in order: all that draws by place in the set depend on."""
-    lines = (f"{image.sha256} {image.label} {image.path.name}\n" for image in images)
+def order_sha256(images: Iterable[LabelledImage], finer: Sequence[ClassRule] = ()) -> str:
+    """SHA-256 over bytes, label and name of each file, in order: all that draws by place in the set depend on.
+
+    Args:
+        images: the set.
+        finer: rules of classes within the labels; which one an image falls under counts, too.
+    """
+    lines = (f"{image.sha256} {image.label} {image.path.name}{_place_among(finer, image)}\n" for image in images)
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _place_among(finer: Sequence[ClassRule], image: LabelledImage) -> str:
+    rule = rule_of(image.path, finer) if finer else None
+    return "" if rule is None else f" {finer.index(rule)}"
 
 
 def patient_groups(images: Sequence[LabelledImage]) -> "NDArray[np.int64]":

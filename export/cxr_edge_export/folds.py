@@ -12,12 +12,14 @@ from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
 from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, decoded, without
+from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LONGEST = 80  # letters of a list's name; that of a family may be as long as a file's can be
 FEWEST = 10  # images of each class, inside and outside; a fold with fewer says nothing
 
 
@@ -60,6 +62,7 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
         OutputError: the folder holds lists already, or cannot be written.
     """
     recipe = read_recipe(request.recipe).recipe
+    refuse_inside(request.output, request.data)
     _make_folder(request.output)
     held = () if request.test is None else read_selected(recipe, request.test, request.data)
     images = without(read_selected(recipe, request.data, request.data), held)
@@ -75,7 +78,7 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
     for name, part in (clusters.by_look(looks) | clusters.by_name([i.path.name for i in images])).items():
         chosen, filled = _filled(images, part, recipe.selection.seed)
         if _usable(images, chosen, len(recipe.labels)):
-            words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")
+            words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")[:LONGEST]
             file = request.output / f"{len(folds) + 1:02}-{words}.txt"
             inside = (image.path.absolute() for image, taken in zip(images, chosen, strict=True) if taken)
             write_atomically(file, "".join(f"{path.as_posix()}\n" for path in inside).encode(), overwrite=False)

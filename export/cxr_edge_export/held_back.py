@@ -110,7 +110,8 @@ def refuse_other_data(models: Sequence[Path], data: Path) -> None:
 
 
 def _runs(models: Sequence[Path]) -> list[Path]:
-    return list(dict.fromkeys(model.parent for model in models if (model.parent / RUN).is_file()))
+    folders = (model.resolve().parent for model in models)  # of the network, not of a link to it
+    return list(dict.fromkeys(folder for folder in folders if (folder / RUN).is_file()))
 
 
 def _listed(listing: Path, known: Sequence[LabelledImage], recipe: Recipe, data: Path) -> tuple[LabelledImage, ...]:

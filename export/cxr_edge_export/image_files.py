@@ -78,6 +78,17 @@ def _has_known_format(path: Path) -> bool:
     return True
 
 
+def refuse_inside(output: Path, data: Path) -> None:
+    """Refuse to write into a data folder: what is written there, curves among it, would be images the next time.
+
+    Raises:
+        UsageError: so.
+    """
+    if output.resolve().is_relative_to(data.resolve()):
+        message = f"{output} lies in the data folder {data}: its pictures would be taken for radiographs"
+        raise UsageError(message)
+
+
 def is_file(path: Path) -> bool:
     """Whether it is one; not where the system takes no such name, as of 5,000 letters."""
     try:

@@ -23,7 +23,7 @@ def refuse_another_reading(models: Sequence[Path], recipe: Recipe) -> None:
         UsageError: naming what differs.
     """
     for model, member in zip(models, recipe.contract_members, strict=False):  # how many there are, others check
-        run = model.parent
+        run = model.resolve().parent
         if (run / RUN).is_file() and (run / RECIPE).is_file():
             refuse_another_reading_than(run, recipe, member)
 

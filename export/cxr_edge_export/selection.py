@@ -210,7 +210,8 @@ class _Metadata:
         """Read it.
 
         Raises:
-            UsageError: unreadable, a column is absent, or a file stands there twice with different values.
+            UsageError: unreadable, a column is absent or there twice, a line has other columns than the header, or a
+                file stands there twice with different values.
         """
         self._data, self._file = data, data / name
         self._rows: dict[str, tuple[str, str]] = {}
@@ -221,7 +222,7 @@ class _Metadata:
                 header = stream.readline()
                 stream.seek(0)
                 # as Excel writes it, by country
-                self._read(csv.DictReader(stream, delimiter=max(",;\t", key=header.count)), names)
+                self._read(csv.DictReader(stream, delimiter=max(",;\t", key=header.count), strict=True), names)
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             message = f"the metadata {file} cannot be read: {error}"
             raise UsageError(message) from None
@@ -242,11 +243,20 @@ class _Metadata:
         return next(iter(found), ("", None))
 
     def _read(self, reader: "csv.DictReader[str]", names: MetadataColumns) -> None:
+        header = reader.fieldnames or ()
         columns = [name for name in (names.file, names.patient, names.view) if name is not None]
-        if absent := [name for name in columns if name not in (reader.fieldnames or ())]:
-            message = f"{self._file} has no column {', '.join(absent)}; it has {', '.join(reader.fieldnames or ())}"
+        if absent := [name for name in columns if name not in header]:
+            message = f"{self._file} has no column {', '.join(absent)}; it has {', '.join(header)}"
+            raise UsageError(message)
+        if twice := [name for name in columns if header.count(name) > 1]:
+            message = f"{self._file} has the column {', '.join(twice)} twice"
             raise UsageError(message)
         for row in reader:
+            if (
+                None in row or None in row.values()
+            ):  # as where a comma is not quoted: values would stand in wrong columns
+                message = f"{self._file}, line {reader.line_num}: more or fewer columns than the header's {len(header)}"
+                raise UsageError(message)
             patient, view = (
                 (row[name] or "").strip() if name is not None else "" for name in (names.patient, names.view)
             )

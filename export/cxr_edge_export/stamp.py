@@ -65,6 +65,7 @@ def publish(content: bytes, output: Path, *, overwrite: bool) -> None:
         message = f"the name {output.name!r} cannot stand in SHA256SUMS: it holds a line break or a control character"
         raise OutputError(message)
     digest = hashlib.sha256(content).hexdigest()
+    output = output.resolve()  # a link's sums would stand beside the link, and the file's own would be wrong
     own, sums = output.with_name(output.name + ".sha256"), output.with_name("SHA256SUMS")
     refuse_existing(output, overwrite=overwrite)
     refuse_existing(own, overwrite=overwrite)

@@ -77,3 +77,30 @@ def test_out_of_memory_is_one_line(
     monkeypatch.setattr("cxr_edge_export.original.load_model", fail)
     assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == 5
     assert "out of memory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (type("ResourceExhaustedError", (Exception,), {})("OOM\nwhen allocating"), 5, "out of memory: fewer"),
+        (UnicodeEncodeError("utf-8", "\udce9", 0, 1, "surrogates not allowed"), 2, "is no UTF-8"),
+    ],
+    ids=["TensorFlow's own", "name"],
+)
+def test_what_others_raise_is_one_line(
+    workbench: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: tuple[Exception, int, str],
+) -> None:
+    error, code, words = case
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("cxr_edge_export.original.load_model", fail)
+    assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == code
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1

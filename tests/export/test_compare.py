@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
 
-from training_runs import METRICS, Watching, recipe_file
+from training_runs import METRICS, Watching, begun, recipe_file
 
 from cxr_edge.errors import UsageError
 from cxr_edge.labelled import patient_of, read_csv, set_sha256
@@ -105,11 +105,48 @@ def test_compare_takes_no_matrix_of_other_labels(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], confusion: tuple[tuple[int, ...], ...]
 ) -> None:
     recipe_file(tmp_path)
+    begun(tmp_path)
     wrong = msgspec.structs.replace(METRICS.validation, confusion=confusion)
     metrics = msgspec.structs.replace(METRICS, validation=wrong)
     (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(metrics))
     assert cli.run(["compare", str(tmp_path)]) == 2
     assert "is not one of 2 labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"{\xff}", b'{"x":' + b"[" * 100_000, b"[]", b"{}"])
+def test_damaged_figures_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes) -> None:
+    recipe_file(tmp_path)
+    begun(tmp_path)
+    (tmp_path / "metrics.json").write_bytes(content)
+    assert cli.run(["compare", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_recipe_that_was_changed_in_its_run_names_no_classes(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    text = (run / "recipe.toml").read_text(encoding="utf-8")
+    swapped = text.replace('"NORMAL", "PNEUMONIA"', '"PNEUMONIA", "NORMAL"')
+    assert swapped != text
+    (run / "recipe.toml").write_text(swapped, encoding="utf-8")
+    for command in (["compare", str(run)], ["evaluate", str(run), "--data", str(data)]):
+        assert cli.run(command) == 2
+        assert "is not the one that the run was begun with" in capsys.readouterr().err
+
+
+def test_evaluate_takes_no_other_images_of_the_same_names(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "data"
+    shutil.copytree(data, other)
+    assert cli.run(["evaluate", str(finished[0]), "--data", str(other)]) == 0  # the same ones elsewhere
+    name = (finished[0] / "test.txt").read_text(encoding="utf-8").splitlines()[0]
+    (other / name).write_bytes((other / name).read_bytes() + b" ")
+    capsys.readouterr()
+    assert cli.run(["evaluate", str(finished[0]), "--data", str(other)]) == 2
+    assert "the test images in" in capsys.readouterr().err
 
 
 def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +155,7 @@ def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, caps
     for name, found in runs.items():
         (tmp_path / name).mkdir()
         recipe_file(tmp_path / name)
+        begun(tmp_path / name)
         (tmp_path / name / "metrics.json").write_bytes(msgspec.json.encode(found))
     one, other, stored = str(tmp_path / "tested"), str(tmp_path / "untested"), tmp_path / "compared.json"
     assert cli.run(["compare", one, one]) == 0

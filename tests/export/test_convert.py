@@ -291,6 +291,11 @@ def test_test_images_of_the_training_run_choose_nothing(workbench: Any, tmp_path
     (run / "training.txt").write_text("".join(f"{path}\n" for path in trained), encoding="utf-8")
     with pytest.raises(UsageError, match=r"^2 of the \d+ validation images are of patients .* trained on$"):
         gather_sets(request, recipe, models)
+    link = tmp_path / "link.keras"
+    models[0].touch()
+    link.symlink_to(models[0])
+    with pytest.raises(UsageError, match="trained on"):  # the network's run, not the link's folder
+        gather_sets(request, recipe, (link,))
     (run / "training.txt").write_text("NORMAL/of-elsewhere.png\n", encoding="utf-8")
     with pytest.raises(UsageError, match=r"none of the 1 images that the run .* trained on is in"):
         gather_sets(request, recipe, models)

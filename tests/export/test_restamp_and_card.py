@@ -15,6 +15,7 @@ pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./exp
 import onnx
 
 from cxr_edge.errors import LimitBroken, OutputError, UsageError
+from cxr_edge.modelfile import read_model
 from cxr_edge_export import cli
 from cxr_edge_export.card import Beside, card, write_card
 from cxr_edge_export.card_sources import Training
@@ -68,6 +69,17 @@ def test_restamp_refuses_an_existing_output(converted: Path, workbench: Any, tmp
     with pytest.raises(OutputError):
         restamp(converted, workbench.recipe, output, overwrite=False)
     assert output.read_bytes() == b"precious"
+
+
+def test_restamp_through_a_link_leaves_the_file_itself_whole(converted: Path, workbench: Any, tmp_path: Path) -> None:
+    store, link = tmp_path / "store", tmp_path / "link.onnx"
+    store.mkdir()
+    for name in (converted.name, f"{converted.name}.sha256"):
+        shutil.copyfile(converted.with_name(name), store / name)
+    link.symlink_to(store / converted.name)
+    restamp(link, workbench.recipe, link, overwrite=True)
+    assert read_model(store / converted.name).pinned
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.is_dir()) == ["link.onnx"]
 
 
 def test_card_names_what_matters(converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,6 +190,10 @@ def test_projections_are_kept_apart(data: Path) -> None:
         ("filename,patient\n", "no column view"),
         ("filename,view,patient\na.png,PA,1\na.png,AP,1\n", "line 3: a file is listed twice"),
         (None, "cannot be read"),
+        ("filename,view,patient\na.png,PA, left,1\n", "line 2: more or fewer columns than the header's 3"),
+        ("filename,view,patient\na.png,PA\n", "line 2: more or fewer columns"),
+        ("filename,view,patient,patient\na.png,PA,1,2\n", "has the column patient twice"),
+        ('filename,view,patient\na.png,PA,"1\nb.png,PA,2\n', "cannot be read"),
     ],
 )
 def test_a_csv_that_does_not_tell_is_refused(data: Path, text: str | None, words: str) -> None:

@@ -34,12 +34,19 @@ def test_what_a_folder_holds_is_not_overwritten(
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, data: Path) -> None:
-    with RunFolder(tmp_path / "run").held(), pytest.raises(UsageError, match="another process trains in"):
+    with RunFolder(tmp_path / "run").held(), pytest.raises(UsageError, match="another process works in"):
         train(request(recipe_file(tmp_path), data, tmp_path / "run"), Watching())
     with pytest.raises(KeyboardInterrupt):  # and it is free again, also after an interrupt
         train(request(recipe_file(tmp_path), data, tmp_path / "run"), Watching(stop_after=1))
     with RunFolder(tmp_path / "run").held():
         pass
+
+
+def test_nothing_is_written_among_the_images(tmp_path: Path, data: Path) -> None:
+    for output in (data / "run", data / "NORMAL" / "run", data / "NORMAL" / ".." / "run"):
+        with pytest.raises(UsageError, match="lies in the data folder"):
+            train(request(recipe_file(tmp_path), data, output), Watching())
+        assert not output.exists()
 
 
 def test_there_has_to_be_a_run_to_go_on_with(tmp_path: Path, data: Path) -> None:

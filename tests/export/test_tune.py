@@ -14,6 +14,7 @@ from training_runs import Watching, recipe_file, request
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.training.network import build
+from cxr_edge_export.training.run_folder import RunFolder
 from cxr_edge_export.training.space import read_space
 from cxr_edge_export.training.train import train
 from cxr_edge_export.training.tune import TuneRequest, trial_row, tune
@@ -114,6 +115,37 @@ def test_a_space_that_fits_no_recipe_is_refused(tmp_path: Path, data: Path, old:
     base = request(recipe_file(tmp_path), data, tmp_path / "search")
     with pytest.raises(UsageError, match=words):
         tune(TuneRequest(base=base, space=space), Watching())
+
+
+def test_a_space_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    for text in (
+        "a = " + "[" * 5000,
+        f'trials = 1\n[[parameters]]\npath = "training.seed"\nlow = 1\nhigh = 1{"0" * 400}',
+    ):
+        (tmp_path / "space.toml").write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError):
+            read_space(tmp_path / "space.toml")
+
+
+def test_two_searches_do_not_share_a_folder(tmp_path: Path, data: Path) -> None:
+    space = tmp_path / "space.toml"
+    space.write_text(
+        'trials = 1\n[[parameters]]\npath = "training.stages.0.learning_rate"\nchoices = [0.1, 0.2]\n', encoding="utf-8"
+    )
+    asked = TuneRequest(base=request(recipe_file(tmp_path), data, tmp_path / "search"), space=space)
+    with RunFolder(tmp_path / "search").held(), pytest.raises(UsageError, match="another process works in"):
+        tune(asked, Watching())
+
+
+def test_a_damaged_journal_is_told_in_a_line(tmp_path: Path, data: Path) -> None:
+    space, folder = tmp_path / "space.toml", tmp_path / "search"
+    space.write_text(
+        'trials = 1\n[[parameters]]\npath = "training.stages.0.learning_rate"\nchoices = [0.1, 0.2]\n', encoding="utf-8"
+    )
+    folder.mkdir()
+    (folder / "study.journal").write_text('{"op_code": 0, "worker_id": "a"{"op_code": 2}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match=r"study\.journal is damaged"):
+        tune(TuneRequest(base=request(recipe_file(tmp_path), data, folder), space=space), Watching())
 
 
 def test_a_space_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cxr_edge.stopping import stopping_signals
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 USAGE, UNUSABLE, INTERRUPTED = 2, 5, 130
+TENSORFLOWS_OWN = "ResourceExhaustedError"  # no MemoryError
 
 app = typer.Typer(
     name="cxr-edge-export",
@@ -55,20 +56,34 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its banner is no result
     try:
         code = app(args=arguments, prog_name="cxr-edge-export", standalone_mode=False)
-    except CxrEdgeError as error:
-        return _failed(str(error), error.exit_code)
-    except TyperException as error:
-        return _failed(error.format_message(), USAGE)
-    except OSError as error:
-        return _failed(f"{error.strerror or error}", UNUSABLE)
-    except (ImportError, MemoryError) as error:
-        advice = "install the workbench: pip install ./export"
-        if isinstance(error, MemoryError):
-            advice = "out of memory: fewer or smaller images, or a smaller batch, need less"
-        return _failed("; ".join(filter(None, (str(error), advice))), UNUSABLE)
+    except Exception as error:
+        told = _in_words(error)
+        if told is None:
+            raise
+        return _failed(*told)
     if code == INTERRUPTED:  # typer turned the KeyboardInterrupt into this code
         return _failed("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _in_words(error: Exception) -> tuple[str, int] | None:
+    """The line to say and the exit code; None of an error of this program itself."""
+    match error:
+        case CxrEdgeError():
+            told = str(error), error.exit_code
+        case TyperException():
+            told = error.format_message(), USAGE
+        case OSError():
+            told = error.strerror or str(error), UNUSABLE
+        case ImportError():
+            told = f"{error}; install the workbench: pip install ./export", UNUSABLE
+        case UnicodeEncodeError():
+            told = "the name of a file or folder is no UTF-8, and has to stand in a file: rename it", USAGE
+        case _ if isinstance(error, MemoryError) or type(error).__name__ == TENSORFLOWS_OWN:
+            told = "out of memory: fewer or smaller images, or a smaller batch, need less", UNUSABLE
+        case _:
+            return None
+    return told
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

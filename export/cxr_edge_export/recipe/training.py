@@ -97,7 +97,7 @@ class Augmentation(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     contrast: Fraction = 0.0
     gamma: Annotated[float, Meta(ge=0, le=2)] = 0.0
     noise: Amount = 0.0
-    blur: Amount = 0.0
+    blur: Annotated[float, Meta(ge=0, le=50)] = 0.0
     sharpen: Amount = 0.0
     jpeg: Annotated[int, Meta(ge=1, le=95)] | None = None
     erase: Fraction = 0.0

@@ -29,6 +29,10 @@ def keras_module(backend: Backend | None = None) -> Any:  # noqa: ANN401 - Keras
     except (ImportError, ValueError) as error:  # ValueError: a name that Keras does not know
         message = f"Keras cannot use the backend {backend or os.environ.get('KERAS_BACKEND', 'tensorflow')}: {error}"
         raise EnvironmentUnusable(message) from None
+    # whatever keras.json in the user's home says: a network is what its recipe makes it
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     if backend is not None and keras.backend.backend() != backend:
         message = f"Keras runs on {keras.backend.backend()} in this process; {backend} was asked for"
         raise UsageError(message)

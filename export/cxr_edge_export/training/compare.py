@@ -14,10 +14,9 @@ import numpy as np
 from cxr_edge.engine import Engine
 from cxr_edge.errors import UsageError
 from cxr_edge.modelfile import read_model
-from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.stamp import load_onnx, read_contract
-from cxr_edge_export.training.metrics_file import Metrics
-from cxr_edge_export.training.run_folder import METRICS, MODEL, RECIPE
+from cxr_edge_export.training.metrics_file import read_metrics
+from cxr_edge_export.training.run_folder import METRICS, MODEL, read_own_recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,12 +117,8 @@ def _diagonal(matrix: "NDArray[np.int64]", of: "NDArray[np.int64]", labels: Sequ
 
 
 def _row(run: Path) -> Compared:
-    try:
-        found = msgspec.json.decode((run / METRICS).read_bytes(), type=Metrics)
-    except (OSError, msgspec.MsgspecError) as error:
-        message = f"{run} holds no finished training run: {error}"
-        raise UsageError(message) from None
-    labels = read_recipe(run / RECIPE).recipe.labels
+    found = read_metrics(run)
+    labels = read_own_recipe(run).recipe.labels
     part, on = (found.validation, "validation") if found.test is None else (found.test, "test")
     if {len(part.confusion), *map(len, part.confusion)} != {len(labels)}:
         message = f"the confusion matrix in {run / METRICS} is not one of {len(labels)} labels"

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +15,14 @@ from cxr_edge.errors import UsageError
 from cxr_edge.evaluate import Case, Collected, Report, Setting, Subject, evaluate
 from cxr_edge.types import ModelIdentity, OperatingPoint, side_is_label
 from cxr_edge_export import dataset, onnx_float, operating_points, parity
-from cxr_edge_export.dataset import LabelledImage, Progress
+from cxr_edge_export.dataset import LabelledImage, Progress, order_sha256
 from cxr_edge_export.held_back import trained_on
 from cxr_edge_export.keras_model import SourceModel, load_model
 from cxr_edge_export.patients import known, relative_to
-from cxr_edge_export.recipe import Recipe, read_recipe
+from cxr_edge_export.recipe import Recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.training.backend import Backend
-from cxr_edge_export.training.run_folder import MODEL, RECIPE
+from cxr_edge_export.training.run_folder import MODEL, RUN, Beginning, read_own_recipe, read_record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,6 +60,10 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     validation = read_selected(recipe, request.run / "validation.txt", request.data)
     chosen = _chosen(request)
     images = read_selected(recipe, chosen, request.data)
+    begun = read_record(request.run / RUN, Beginning)
+    _refuse_others(validation, begun.validation_sha256, request, "validation")
+    if request.images is None and chosen.stem == "test":
+        _refuse_others(images, begun.test_sha256, request, "test")
     points = _points(recipe, validation, _scores(source, recipe, validation, progress), request.run.name)
     name = request.operating_point or recipe.default_operating_point
     point = next((point for point in points if point.name == name), None)
@@ -117,7 +122,17 @@ def _recipe(run: Path) -> Recipe:
     if not (run / MODEL).exists():
         message = f"{run} holds no finished training run (no {MODEL})"
         raise UsageError(message)
-    return read_recipe(run / RECIPE).recipe
+    return read_own_recipe(run).recipe
+
+
+def _refuse_others(images: Sequence[LabelledImage], sha256: str, request: JudgeRequest, name: str) -> None:
+    """Files of the same names elsewhere are other images."""
+    if order_sha256(images) != sha256:
+        message = (
+            f"the {name} images in {request.data} are not those of the run {request.run}: give the folder that it was "
+            "trained with, as it was then"
+        )
+        raise UsageError(message)
 
 
 def _scores(

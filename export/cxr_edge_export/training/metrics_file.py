@@ -1,6 +1,11 @@
 """What came out of a training run: `metrics.json`."""
 
+from pathlib import Path
+
 import msgspec
+
+from cxr_edge.errors import UsageError
+from cxr_edge_export.training.run_folder import METRICS, read_record
 
 
 class SetFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +59,19 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
     trainable_parameters: int
     validation: SetFigures
     test: SetFigures | None
+
+
+def read_metrics(run: Path) -> Metrics:
+    """Of a run that came to its end.
+
+    Raises:
+        UsageError: it did not, or they are damaged.
+    """
+    try:
+        return read_record(run / METRICS, Metrics)
+    except UsageError as error:
+        message = f"{run} holds no finished training run: {error}"
+        raise UsageError(message) from None
 
 
 def in_words(part: SetFigures) -> str:

@@ -4,7 +4,7 @@ import contextlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from zipfile import BadZipFile
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from cxr_edge.errors import ModelError, OutputError, UsageError
 from cxr_edge.files import atomic_writer, write_atomically
+from cxr_edge_export.recipe import RecipeFile, read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Arrays = list[NDArray[Any]]
+
+Record = TypeVar("Record")
 
 RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
     "recipe.toml",
@@ -138,7 +141,7 @@ class RunFolder:
             lock = FileLock(self.path / LOCK, timeout=0, fallback_to_soft=False)
             lock.acquire()
         except Timeout:
-            message = f"another process trains in {self.path}"
+            message = f"another process works in {self.path}"
             raise UsageError(message) from None
         except OSError as error:
             message = f"cannot use the folder {self.path}: {error.strerror}"
@@ -260,18 +263,39 @@ class RunFolder:
             (self.path / CHECKPOINT).unlink()
 
     def _compare(self, beginning: Beginning) -> None:
-        file = self.path / RUN
-        try:
-            before = msgspec.json.decode(file.read_bytes(), type=Beginning)
-        except (OSError, msgspec.MsgspecError) as error:
-            message = f"{file} cannot be read: {error}"
-            raise UsageError(message) from None
+        before = read_record(self.path / RUN, Beginning)
         fields = [name for name in Beginning.__struct_fields__ if getattr(before, name) != getattr(beginning, name)]
         if fields:
             others = ", ".join(IN_WORDS.get(name, name) for name in fields)
             own = f"; {self.path / RECIPE} is the one" if fields == ["recipe_sha256"] else ""
             message = f"the run in {self.path} was begun with another {others}; it cannot be gone on with{own}"
             raise UsageError(message)
+
+
+def read_record(file: Path, kind: type[Record]) -> Record:
+    """One of a run's JSON files.
+
+    Raises:
+        UsageError: it cannot be read, or is another one.
+    """
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        message = f"{file} cannot be read: {error}"
+        raise UsageError(message) from None
+
+
+def read_own_recipe(run: Path) -> RecipeFile:
+    """The recipe that a run was begun with.
+
+    Raises:
+        UsageError: it cannot be read, or was changed since.
+    """
+    own = read_recipe(run / RECIPE)
+    if own.sha256 != read_record(run / RUN, Beginning).recipe_sha256:
+        message = f"the recipe in {run} is not the one that the run was begun with"
+        raise UsageError(message)
+    return own
 
 
 def _pretty(value: object) -> bytes:

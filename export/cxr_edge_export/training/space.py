@@ -1,6 +1,5 @@
 """What a search may change in a recipe, for how long, and what it is judged by: a TOML file."""
 
-import math
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
 # another table says which images are compared, or nothing that is learned
 TABLES: Final = ("contrast", "input", "network", "normalization", "rendering", "resize", "training")
+FARTHEST: Final = 1e300  # of a number; a whole one may have any length in TOML
 Monitor = Literal["cross_entropy", "balanced_accuracy", "auc"]
 
 
@@ -62,11 +62,11 @@ def read_space(path: Path) -> Space:
     """
     try:
         space = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8-sig")), Space)
-    except (OSError, ValueError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
         message = f"the space {path} cannot be used: {error}"
         raise UsageError(message) from None
     for parameter in space.parameters:
-        ends = [end for end in (parameter.low, parameter.high) if end is not None and math.isfinite(end)]
+        ends = [end for end in (parameter.low, parameter.high) if end is not None and abs(end) < FARTHEST]
         ranged = len(ends) == len(("low", "high")) and ends[0] < ends[1]
         if ranged == bool(parameter.choices) or (parameter.log and (parameter.low or 0) <= 0):
             message = f"{path}: {parameter.path} needs choices, or low below high (above 0 with log)"

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from cxr_edge.errors import CxrEdgeError, UsageError
+from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
 from cxr_edge_export.held_back import refuse_trained_on
+from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.patients import alone, relative_to
-from cxr_edge_export.recipe import Recipe, RecipeFile, read_recipe
+from cxr_edge_export.recipe import ClassRule, Recipe, RecipeFile, read_recipe
 from cxr_edge_export.selection import Split, describe_left_out, select
 from cxr_edge_export.training import images as data
 from cxr_edge_export.training.backend import Backend, describe_backend, keras_module, make_repeatable
@@ -69,6 +70,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         EnvironmentUnusable: a backend or ImageNet weights are not to be had.
         OutputError: the folder holds a run already, or cannot be written.
     """
+    refuse_inside(request.output, request.data)
     file = read_recipe(request.recipe)
     recipe, plan = with_weights(file.recipe, request.weights), file.recipe.training
     if recipe.network is None or plan is None:
@@ -98,7 +100,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
             if split.test:
                 data.load_images(split.test, recipe, None)  # a damaged one is found now, not after hours of training
             built, state = train_stages(training, checkpoint)
-        except CxrEdgeError:
+        except Exception:
             run.withdraw()  # where no epoch came to its end: a mended recipe may take the folder
             raise
         return _finish(training, built, state, beginning)
@@ -151,11 +153,17 @@ def _beginning(file: RecipeFile, split: Split, seed: int, weights: str) -> Begin
         recipe_sha256=file.sha256,
         seed=seed,
         weights=weights,
-        training_sha256=order_sha256(split.training),
+        training_sha256=order_sha256(split.training, finer_classes(file.recipe)),
         validation_sha256=order_sha256(split.validation),
         test_sha256=order_sha256(split.test),
         software=describe_backend(),
     )
+
+
+def finer_classes(recipe: Recipe) -> tuple[ClassRule, ...]:
+    """What a second output of the network tells apart, in training only."""
+    plan = recipe.training
+    return () if plan is None or plan.auxiliary is None else plan.auxiliary.classes
 
 
 def _note_selection(split: Split, told: Told) -> None:
@@ -174,7 +182,9 @@ def _write_split(run: RunFolder, root: Path, split: Split) -> None:
     """Lists of the three sets, relative to the data folder where they lie in it: what `--validation` takes."""
     for name, images in (("training", split.training), ("validation", split.validation), ("test", split.test)):
         if images:
-            lines = "".join(f"{relative_to(image.path, root)}\n" for image in images)
+            entries = (relative_to(image.path, root) for image in images)
+            # a line that begins with # is a comment
+            lines = "".join(f"{'./' if entry.startswith('#') else ''}{entry}\n" for entry in entries)
             run.write(f"{name}.txt", lines.encode())
 
 

@@ -11,12 +11,13 @@ import msgspec
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge_export.dataset import order_sha256
+from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.recipe import parse_recipe, read_recipe
 from cxr_edge_export.selection import select
 from cxr_edge_export.training.backend import keras_module
 from cxr_edge_export.training.changed_recipe import as_searched, changed_recipe
 from cxr_edge_export.training.network import NetworkImpossible
-from cxr_edge_export.training.run_folder import CHECKPOINT, Row
+from cxr_edge_export.training.run_folder import CHECKPOINT, Row, RunFolder
 from cxr_edge_export.training.space import Space, read_space
 from cxr_edge_export.training.train import TrainRequest, build_each_side, train, with_weights
 from cxr_edge_export.training.trainer import Told, TrainingDiverged
@@ -68,8 +69,17 @@ def tune(request: TuneRequest, told: Told) -> list[TrialRow]:
     space = read_space(request.space)
     folder, text = request.base.output, read_recipe(request.base.recipe).text
     _refuse_contradictions(request.base, text, space)
+    refuse_inside(folder, request.base.data)
     refuse_existing_result(folder)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with RunFolder(folder).held():
+        return _searched(request, space, text, told)
+
+
+def _searched(request: TuneRequest, space: Space, text: str, told: Told) -> list[TrialRow]:
+    """The search itself; nobody else searches in its folder."""
+    folder = request.base.output
+    refuse_existing_result(folder)  # which another one may have written before the folder was ours
     study = _study(space, folder, prune=not _keeps_a_share(text))
     _refuse_another(study, _begun_with(request.base, space, text), folder)
     while (left := space.trials - len(_finished(study))) > 0:
@@ -130,15 +140,19 @@ def _study(space: Space, folder: Path, *, prune: bool) -> "optuna.Study":
     lock = JournalFileOpenLock(str(journal))  # the other kind is a symbolic link, which Windows lets few users make
     _drop_torn_line(journal, lock)
     direction = "minimize" if space.monitor == "cross_entropy" else "maximize"
-    study = optuna.create_study(
-        study_name="tune",
-        storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=lock)),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
-        if prune
-        else optuna.pruners.NopPruner(),
-        direction=direction,
-        load_if_exists=True,
-    )
+    try:
+        study = optuna.create_study(
+            study_name="tune",
+            storage=JournalStorage(JournalFileBackend(str(journal), lock_obj=lock)),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2)
+            if prune
+            else optuna.pruners.NopPruner(),
+            direction=direction,
+            load_if_exists=True,
+        )
+    except (ValueError, LookupError) as error:  # what its reader raises, of a line that is no JSON or not the next one
+        message = f"{journal} is damaged ({type(error).__name__}); search in another folder"
+        raise UsageError(message) from None
     # a search that goes on would else draw what it drew at its start
     study.sampler = optuna.samplers.TPESampler(seed=space.seed + len(study.trials))
     return study
