@@ -19,6 +19,10 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 from cxr_edge.errors import ModelError, UsageError
 from cxr_edge_export.convert import gather_sets
 from cxr_edge_export.dataset import decoded, draw_balanced, order_sha256, read_images, set_sha256, without
+from cxr_edge_export.recipe import ClassRule
+from cxr_edge_export.selection import read_selected, select
+from cxr_edge_export.training.run_folder import RunFolder
+from cxr_edge_export.training.train import write_split
 
 LABELS = ("NORMAL", "PNEUMONIA")
 
@@ -220,6 +224,29 @@ def test_a_run_is_of_images_with_their_labels_names_and_order(tmp_path: Path) ->
     assert len({order_sha256(some) for some in (images, *others)}) == 4
     assert order_sha256(moved) == order_sha256(images)
     assert len({set_sha256(some) for some in (images, *others)}) == 1
+
+
+def test_an_order_tells_classes_within_a_label(tmp_path: Path) -> None:
+    """As those of a second output, which a folder may tell."""
+    put(tmp_path, "NORMAL", "a.png", 1)
+    (image,) = read_images(tmp_path, LABELS)
+    finer = tuple(ClassRule(label=name) for name in ("bacterial", "viral"))
+    one, other = (replace(image, path=tmp_path / rule.label / "a.png") for rule in finer)
+    assert order_sha256([one]) == order_sha256([other])
+    assert order_sha256([one], finer) != order_sha256([other], finer)
+
+
+def test_a_class_folder_may_begin_with_what_begins_a_comment(tmp_path: Path) -> None:
+    labels = ("NORMAL", "#VIRAL")
+    for number in range(30):
+        put(tmp_path / "data", labels[number % 2], f"{number}.png", number)
+    rules = [{"label": label} for label in labels]
+    recipe = recipe_of(labels=list(labels), positive_labels=["#VIRAL"], selection={"classes": rules})
+    split, run = select(recipe, tmp_path / "data"), RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    write_split(run, tmp_path / "data", split)
+    for name in ("training", "validation", "test"):
+        assert read_selected(recipe, run.path / f"{name}.txt", tmp_path / "data") == getattr(split, name)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="few users of Windows may make links")

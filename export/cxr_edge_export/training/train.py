@@ -96,7 +96,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         checkpoint = run.begin(beginning, file.text, resume=request.resume)
         training = Training(recipe, folder, split, seed, run, told)
         try:
-            _write_split(run, request.data, split)
+            write_split(run, request.data, split)
             if split.test:
                 data.load_images(split.test, recipe, None)  # a damaged one is found now, not after hours of training
             built, state = train_stages(training, checkpoint)
@@ -178,7 +178,7 @@ def _note_selection(split: Split, told: Told) -> None:
         )
 
 
-def _write_split(run: RunFolder, root: Path, split: Split) -> None:
+def write_split(run: RunFolder, root: Path, split: Split) -> None:
     """Lists of the three sets, relative to the data folder where they lie in it: what `--validation` takes."""
     for name, images in (("training", split.training), ("validation", split.validation), ("test", split.test)):
         if images:
