@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import msgspec
 
@@ -98,7 +98,8 @@ def _training(training: Training, title: str) -> Iterator[str]:
     plan, network = training.recipe.training, training.recipe.network
     if plan is None or network is None:
         return
-    rows = [("Network", f"{network.backbone or 'plain'}, weights {network.weights}, output {network.output}")]
+    weights = PureWindowsPath(network.weights).name  # which knows both separators: where a file lay tells of a machine
+    rows = [("Network", f"{network.backbone or 'plain'}, weights {weights}, output {network.output}")]
     rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
     rows += _stages(plan)
     if plan.auxiliary is not None:

@@ -150,6 +150,13 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     assert "## Training" not in card(contract, "0" * 64), "no run says that it took place"
     text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
     assert "## Training\n" in text
+    assert "| Network | plain, weights random, output softmax |" in text
+    assert recipe.network is not None
+    elsewhere = msgspec.structs.replace(recipe.network, weights="/home/somebody/first.keras")
+    recipe = msgspec.structs.replace(recipe, network=elsewhere)
+    placed = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
+    assert "weights first.keras," in placed
+    assert "somebody" not in placed
     assert "| Training images | 96, 3 epochs |" in text
     assert "| Stage 1 | epochs 3, batch 8, learning_rate 0.01 |" in text
     assert "| Stage 2 | epochs 3, batch 8, learning_rate 0.01 |" in text
