@@ -152,7 +152,7 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     assert "## Training\n" in text
     assert "| Network | plain, weights random, output softmax |" in text
     assert recipe.network is not None
-    elsewhere = msgspec.structs.replace(recipe.network, weights="/home/somebody/first.keras")
+    elsewhere = msgspec.structs.replace(recipe.network, weights="elsewhere/somebody/first.keras")
     recipe = msgspec.structs.replace(recipe, network=elsewhere)
     placed = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
     assert "weights first.keras," in placed
