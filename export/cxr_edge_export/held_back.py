@@ -88,7 +88,7 @@ def refuse_another_count(models: Sequence[Path], recipe: Recipe) -> None:
     for run in _runs(models) if len(models) == 1 else ():
         count, told = len(_lines(run / "training.txt")), recipe.training_data.images
         if count and count != told:
-            message = f"the recipe says training_data.images = {told}; the run in {run} trained on {count}"
+            message = f"the recipe says training_data.images = {told}; the run in {run} trained on {count}: say {count}"
             raise UsageError(message)
 
 

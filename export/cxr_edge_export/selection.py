@@ -252,9 +252,8 @@ class _Metadata:
             message = f"{self._file} has the column {', '.join(twice)} twice"
             raise UsageError(message)
         for row in reader:
-            if (
-                None in row or None in row.values()
-            ):  # as where a comma is not quoted: values would stand in wrong columns
+            # as where a comma is not quoted: what follows it stands in the wrong columns
+            if None in row or None in row.values():
                 message = f"{self._file}, line {reader.line_num}: more or fewer columns than the header's {len(header)}"
                 raise UsageError(message)
             patient, view = (

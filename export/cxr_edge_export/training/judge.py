@@ -62,7 +62,7 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     images = read_selected(recipe, chosen, request.data)
     begun = read_record(request.run / RUN, Beginning)
     _refuse_others(validation, begun.validation_sha256, request, "validation")
-    if request.images is None and chosen.stem == "test":
+    if chosen == request.run / "test.txt":
         _refuse_others(images, begun.test_sha256, request, "test")
     points = _points(recipe, validation, _scores(source, recipe, validation, progress), request.run.name)
     name = request.operating_point or recipe.default_operating_point
