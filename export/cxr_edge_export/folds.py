@@ -1,4 +1,4 @@
-"""Validation sets that no training image is like: whole clusters of source, left out one at a time."""
+"""Validation sets for one training each: whole clusters of source, left out one at a time, or folds by patient."""
 
 import re
 from collections.abc import Sequence
@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cxr_edge.contract import Rendering
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
 from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, decoded, without
 from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.recipe import read_recipe
-from cxr_edge_export.selection import read_selected
+from cxr_edge_export.selection import patients_by_class, read_selected
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    Parts = dict[str, NDArray[np.bool_]]
 
 LONGEST = 80  # letters of a list's name; that of a family may be as long as a file's can be
 FEWEST = 10  # images of each class, inside and outside; a fold with fewer says nothing
@@ -32,12 +35,14 @@ class FoldsRequest:
         data: folder of labelled images.
         test: folder or list of images that are in no fold; None: all may be.
         output: folder of the lists.
+        by_patient: number of folds of cross-validation, each with other patients; None: clusters of source.
     """
 
     recipe: Path
     data: Path
     test: Path | None
     output: Path
+    by_patient: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,11 @@ class Fold:
 
 
 def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> list[Fold]:
-    """Write a list for each cluster that leaves every class images on both sides; `train --validation` takes it.
+    """Write a list for each part that leaves every class images on both sides; `train --validation` takes it.
 
-    A cluster that lacks a class, as a family of names mostly does, is filled up with other patients of it: as large a
-    share as it has of the classes of its own. Those images are as in training; the cluster's own are not.
+    By patient, each image is in one list, and each list has about as many patients of each class. A cluster that lacks
+    a class, as a family of names mostly does, is filled up with other patients of it: as large a share as it has of the
+    classes of its own. Those images are as in training; the cluster's own are not.
 
     Raises:
         UsageError: recipe or images are unusable, or there is no such cluster.
@@ -69,14 +75,11 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
     if not images:
         message = f"{request.test} holds back all images of {request.data}"
         raise UsageError(message)
-    looks = []
-    with all_damaged_named(images, recipe.rendering):
-        for place, image in enumerate(images):
-            looks.append(clusters.look(decoded(image, place, recipe.rendering)))
-            progress("images", place + 1, len(images))
+    seed, count = recipe.selection.seed, request.by_patient
+    parts = _by_source(images, recipe.rendering, progress) if count is None else _by_patient(images, count, seed)
     folds: list[Fold] = []
-    for name, part in (clusters.by_look(looks) | clusters.by_name([i.path.name for i in images])).items():
-        chosen, filled = _filled(images, part, recipe.selection.seed)
+    for name, part in parts.items():
+        chosen, filled = _filled(images, part, seed) if count is None else (part, [])
         if _usable(images, chosen, len(recipe.labels)):
             words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")[:LONGEST]
             file = request.output / f"{len(folds) + 1:02}-{words}.txt"
@@ -84,9 +87,35 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
             write_atomically(file, "".join(f"{path.as_posix()}\n" for path in inside).encode(), overwrite=False)
             folds.append(Fold(file, name, int(chosen.sum()), tuple(recipe.labels[label] for label in filled)))
     if not folds:
-        message = f"{request.data} has no cluster with {FEWEST} images of each class inside and outside of it"
+        message = f"{request.data} has no part with {FEWEST} images of each class inside and outside of it"
         raise UsageError(message)
     return folds
+
+
+def _by_source(images: Sequence[LabelledImage], rendering: Rendering, progress: Progress) -> "Parts":
+    """Clusters by look and by name; every image is decoded."""
+    looks = []
+    with all_damaged_named(images, rendering):
+        for place, image in enumerate(images):
+            looks.append(clusters.look(decoded(image, place, rendering)))
+            progress("images", place + 1, len(images))
+    return clusters.by_look(looks) | clusters.by_name([i.path.name for i in images])
+
+
+def _by_patient(images: Sequence[LabelledImage], count: int, seed: int) -> "Parts":
+    """Patients dealt out in turns, class by class, in an order drawn by the seed."""
+    generator, dealt = np.random.Generator(np.random.PCG64(seed)), dict[str, int]()
+    for _, patients in sorted(patients_by_class(images).items()):
+        for index in generator.permutation(len(patients)):
+            dealt[patients[index]] = len(dealt) % count
+    fold = np.array([dealt[image.patient] for image in images])
+    few = [n + 1 for n in range(count) if not _usable(images, fold == n, len({image.label for image in images}))]
+    if few:
+        message = (
+            f"{count} folds by patient leave number {few[0]} fewer than {FEWEST} images of a class; take fewer folds"
+        )
+        raise UsageError(message)
+    return {f"fold {n + 1} of {count} by patient": fold == n for n in range(count)}
 
 
 def _make_folder(folder: Path) -> None:

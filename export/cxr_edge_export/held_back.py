@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, label_files, without
@@ -9,7 +10,9 @@ from cxr_edge_export.image_files import is_file
 from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import Recipe
 from cxr_edge_export.selection import with_patients
-from cxr_edge_export.training.run_folder import RUN
+from cxr_edge_export.training.run_folder import BEFORE, RUN
+
+TRAINED: Final = ("training.txt", BEFORE)  # of a run: what trained it, and what had trained its initial weights
 
 
 def without_tests(
@@ -70,11 +73,16 @@ def trained_on(
     run: Path, images: Sequence[LabelledImage], pool: Sequence[LabelledImage], recipe: Recipe, data: Path, name: str
 ) -> str | None:
     """How many of the images are of patients that a run trained on, in words; None where none is."""
-    trained = _listed(run / "training.txt", (*pool, *images), recipe, data)
+    trained = [image for name in TRAINED for image in _listed(run / name, (*pool, *images), recipe, data)]
     count = len(images) - len(without(images, trained))
     if not count:
         return None
     return f"{count} of the {len(images)} {name} images are of patients that the run {run} trained on"
+
+
+def trained_before(model: Path) -> tuple[str, ...]:
+    """The list entries of all images that a network was trained on, its own initial weights' included, run by run."""
+    return tuple(dict.fromkeys(line for run in _runs([model]) for name in TRAINED for line in _lines(run / name)))
 
 
 def refuse_another_count(models: Sequence[Path], recipe: Recipe) -> None:

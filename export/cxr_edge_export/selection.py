@@ -186,13 +186,13 @@ def _draw_patients(
         return ()
     drawn: set[str] = set()
     generator = np.random.Generator(np.random.PCG64(seed))
-    wanted = {label: max(1, round(share * len(patients))) for label, patients in _by_class(everything).items()}
-    for label, patients in sorted(_by_class(images).items()):
+    wanted = {label: max(1, round(share * len(patients))) for label, patients in patients_by_class(everything).items()}
+    for label, patients in sorted(patients_by_class(images).items()):
         drawn.update(patients[index] for index in generator.permutation(len(patients))[: wanted[label]])
     return tuple(image for image in images if image.patient in drawn)
 
 
-def _by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
+def patients_by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
     """Label -> its patients, sorted; a patient of several classes counts for the last one."""
     found: dict[int, list[str]] = {}
     for patient, label in sorted({image.patient: image.label for image in images}.items()):

@@ -1,5 +1,6 @@
 """What training measured, evaluated again and side by side."""
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -75,7 +76,7 @@ def test_evaluate_knows_no_patients_where_nothing_tells_them(
 def test_compare_puts_runs_side_by_side(
     finished: tuple[Path, Metrics, Watching], tmp_path: Path, converted: Path, workbench: Any
 ) -> None:
-    from cxr_edge_export.training.compare import compare, to_table
+    from cxr_edge_export.training.compare import compare, means, to_table
 
     run, found, _ = finished
     copy = tmp_path / "with-int8"
@@ -96,8 +97,24 @@ def test_compare_puts_runs_side_by_side(
     assert rows[1].int8_mb == pytest.approx(converted.stat().st_size / 1e6)
     assert (rows[1].int8_ms or 0) > 0
     assert [line["run"] for line in to_table(rows)] == ["run", "with-int8"]
+    assert means(rows[:1]) is None
+    assert means([rows[0], dataclasses.replace(rows[1], recipe_sha256="another")]) is None
+    changed = dataclasses.replace(rows[1], accuracy=rows[0].accuracy - 0.2, auc=None)
+    said = means([rows[0], changed])
+    assert said is not None
+    assert f"accuracy {rows[0].accuracy - 0.1:.3f} (sd 0.141)" in said  # 0.2 / sqrt(2)
+    assert "AUC" not in said
+    (judged,) = compare([run], "validation")
+    assert (judged.on, judged.accuracy) == ("validation", found.validation.accuracy)
     with pytest.raises(UsageError, match="no finished training run"):
         compare([tmp_path])
+
+
+def test_evaluate_writes_no_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--json", str(tmp_path / "report"), "--report", str(tmp_path / "." / "report")]
+    assert cli.run(["evaluate", str(tmp_path), "--data", str(tmp_path), *both]) == 2
+    assert "name the same file twice" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("confusion", [((10, 0, 0), (0, 10, 0), (0, 0, 0)), ((10,), (0, 10))])
@@ -160,6 +177,10 @@ def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, caps
     one, other, stored = str(tmp_path / "tested"), str(tmp_path / "untested"), tmp_path / "compared.json"
     assert cli.run(["compare", one, one]) == 0
     assert capsys.readouterr().err == ""
+    assert cli.run(["compare", one, other, "--on", "test"]) == 2
+    assert "untested has no test images" in capsys.readouterr().err
+    assert cli.run(["compare", one, other, "--on", "validation"]) == 0
+    assert "mean of 2 runs of tiny: accuracy 1.000 (sd 0.000)" in capsys.readouterr().out
     assert cli.run(["compare", one, other, "--json", str(stored)]) == 0
     said = capsys.readouterr()
     assert "note: the figures are of 2 different sets of images" in said.err

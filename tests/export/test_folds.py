@@ -98,8 +98,48 @@ def test_too_few_images_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -
         (tmp_path / "few" / label).mkdir(parents=True)
         Image.fromarray(chest_phantom(40, 40)).save(tmp_path / "few" / label / f"{label}.png")
     few = FoldsRequest(recipe=request_to.recipe, data=tmp_path / "few", test=None, output=tmp_path / "folds")
-    with pytest.raises(UsageError, match="no cluster with 10 images of each class"):
+    with pytest.raises(UsageError, match="no part with 10 images of each class"):
         write_folds(few)
+
+
+def test_folds_by_patient_share_none_and_cover_all(
+    request_to: FoldsRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in (0, 2):  # a second image of a patient, which goes where the first one goes
+        second = request_to.data / "PNEUMONIA" / f"person{n}_virus_2.png"
+        Image.fromarray(chest_phantom(40, 40, seed=900 + n, opacity=0.9)).save(second)
+    try:
+        files = [str(request_to.recipe), "--data", str(request_to.data), "-o", str(request_to.output)]
+        assert cli.run(["folds", *files, "--by-patient", "4"]) == 0
+        assert "01-fold-1-of-4-by-patient.txt: " in capsys.readouterr().out
+        lists = sorted(request_to.output.iterdir())
+        assert len(lists) == 4
+        recipe = recipe_of(selection={"test": 0.0})
+        parts = [select(recipe, request_to.data, validation=file).validation for file in lists]
+        patients = [{image.patient for image in part} for part in parts]
+        assert sum(map(len, patients)) == len(set().union(*patients)) == 160
+        assert sum(map(len, parts)) == 162
+        for part in parts:
+            told = Counter({image.patient: image.label for image in part}.values())
+            assert set(told.values()) == {20}, "patients of each class"
+        again = FoldsRequest(
+            recipe=request_to.recipe,
+            data=request_to.data,
+            test=None,
+            output=request_to.output.with_name("again"),
+            by_patient=4,
+        )
+        assert [fold.file.read_bytes() for fold in write_folds(again)] == [file.read_bytes() for file in lists]
+    finally:
+        for n in (0, 2):
+            (request_to.data / "PNEUMONIA" / f"person{n}_virus_2.png").unlink()
+
+
+def test_folds_by_patient_that_would_say_nothing(request_to: FoldsRequest, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(request_to.recipe), "--data", str(request_to.data), "-o", str(request_to.output)]
+    assert cli.run(["folds", *files, "--by-patient", "9"]) == 2
+    assert "fewer than 10 images of a class; take fewer folds" in capsys.readouterr().err
+    assert cli.run(["folds", *files, "--by-patient", "1"]) == 2
 
 
 def test_all_images_held_back_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -> None:

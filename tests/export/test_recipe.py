@@ -56,6 +56,8 @@ def test_released_recipe_is_read() -> None:
         ('labels = ["NORMAL", "PNEUMONIA"]', 'labels = ["PNEUMONIA", "PNEUMONIA"]', "not"),
         ('labels = ["NORMAL"', 'labels = ["\\u001b[1m"', "a terminal would act on|not a proper part"),
         ('channel_order = "bgr"', 'channel_order = "bgr"\nfolded = "banana"', "normalization.folded"),
+        ('kind = "dropout", rate = 0.3', 'kind = "conv", filters = 8, kernel = 9999', r"<= 256.*kernel"),
+        ('kind = "dropout", rate = 0.3', 'kind = "max-pool", size = 257', r"<= 256.*size"),
     ],
 )
 def test_mistakes_are_refused(old: str, new: str, words: str) -> None:

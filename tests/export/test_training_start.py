@@ -1,6 +1,7 @@
 """Training that begins with a network trained before."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,29 @@ def test_what_another_run_trained_on_is_no_test_of_its_weights(
     with pytest.raises(UsageError, match=r"\d+ of the \d+ validation images are .* that the run .* trained on"):
         train(request(recipe, data, tmp_path / "run", weights=str(trained)), Watching())
     assert not (tmp_path / "run").exists()
+
+
+def test_nor_is_what_the_weights_of_its_weights_trained_on(
+    tmp_path: Path, data: Path, finished: tuple[Path, Metrics, Watching]
+) -> None:
+    """A second training may see few images; its network still knows those of the first one."""
+    first = finished[0]
+    few = tmp_path / "few"
+    for name in ("validation.txt", "test.txt"):
+        for line in (first / name).read_text(encoding="utf-8").splitlines():
+            (few / line).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(data / line, few / line)
+    plan = {"selection": {"validation": 0.4, "test": 0.0, "seed": 1}}
+    train(request(recipe_file(tmp_path, **plan), few, tmp_path / "b", weights=str(first / "model.keras")), Watching())
+    before = (tmp_path / "b" / "trained-before.txt").read_text(encoding="utf-8")
+    assert before == (first / "training.txt").read_text(encoding="utf-8")
+    judged = request(recipe_file(tmp_path, **plan), data, tmp_path / "c", weights=str(tmp_path / "b" / "model.keras"))
+    with pytest.raises(UsageError, match=r"validation images are of patients that the run .*b trained on"):
+        train(judged, Watching())
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    report = judge(JudgeRequest(run=tmp_path / "b", data=few, images=data, operating_point=None))
+    assert any("trained on" in warning for warning in report.warnings)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

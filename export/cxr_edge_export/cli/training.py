@@ -1,10 +1,11 @@
 """The commands that make and judge a Keras network: train, tune, evaluate, compare."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from cxr_edge.errors import UsageError
 from cxr_edge.files import refuse_existing, write_atomically
 from cxr_edge_export.cli.app import JsonOption, OverwriteOption, app, say, write_out
 from cxr_edge_export.cli.progress import Bar
@@ -56,12 +57,20 @@ def folds_command(
     data: DataOption,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the lists.")],
     test: Annotated[Path | None, typer.Option(help="Folder or list of images that are in no fold.")] = None,
+    by_patient: Annotated[
+        int | None, typer.Option(metavar="K", help="K folds, each with other patients, instead of clusters.", min=2)
+    ] = None,
 ) -> None:
-    """Write validation lists that leave a whole cluster of source out of training each: for train --validation."""
+    """Write validation lists for train --validation.
+
+    Each leaves a whole cluster of source out of training, or, for cross-validation, one K-th of the patients.
+    """
     from cxr_edge_export.folds import FoldsRequest, write_folds
 
     with Bar() as bar:
-        folds = write_folds(FoldsRequest(recipe=recipe, data=data, test=test, output=output), bar.show)
+        folds = write_folds(
+            FoldsRequest(recipe=recipe, data=data, test=test, output=output, by_patient=by_patient), bar.show
+        )
     for fold in folds:
         filled = f", {' and '.join(fold.filled)} from elsewhere" if fold.filled else ""
         write_out(f"{fold.file}: {fold.images} images, {fold.cluster}{filled}\n")
@@ -124,9 +133,12 @@ def evaluate_command(  # noqa: PLR0913 - one parameter per option
     from cxr_edge_export.training.judge import JudgeRequest, images_as_csv, judge
 
     on = None if backend is None else backend_named(backend)
-    for target in (report, json_file, csv_file):
-        if target is not None:
-            refuse_existing(target, overwrite=overwrite)
+    targets = [target for target in (report, json_file, csv_file) if target is not None]
+    for target in targets:
+        refuse_existing(target, overwrite=overwrite)
+    if len({target.resolve() for target in targets}) != len(targets):
+        message = "--report, --json and --csv name the same file twice"
+        raise UsageError(message)
     request = JudgeRequest(run=run, data=data, images=images, operating_point=operating_point, backend=on)
     with Bar() as bar:
         found = judge(request, bar.show)
@@ -145,15 +157,18 @@ def evaluate_command(  # noqa: PLR0913 - one parameter per option
 def compare_command(
     runs: Annotated[list[Path], typer.Argument(help="Folders of finished training runs.")],
     *,
+    on: Annotated[
+        Literal["test", "validation"] | None, typer.Option(help="Which images; default: test, where a run has them.")
+    ] = None,
     json_file: JsonOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
     """One table over several runs: figures, parameters, seconds an epoch, and size and latency of model.onnx."""
-    from cxr_edge_export.training.compare import compare, to_json, to_table, unlike
+    from cxr_edge_export.training.compare import compare, means, to_json, to_table, unlike
 
     if json_file is not None:
         refuse_existing(json_file, overwrite=overwrite)
-    rows = compare(runs)
+    rows = compare(runs, on)
     if json_file is not None:
         write_atomically(json_file, to_json(rows), overwrite=overwrite)
     lines = to_table(rows)
@@ -161,6 +176,8 @@ def compare_command(
     widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     for row in cells:
         write_out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    if (line := means(rows)) is not None:
+        write_out(f"{line}\n")
     if (note := unlike(rows)) is not None:
         say(f"note: {note}")
 

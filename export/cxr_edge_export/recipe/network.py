@@ -5,10 +5,11 @@ from typing import Annotated, Literal, TypeAlias
 from msgspec import Meta
 
 from cxr_edge.contract.image_gate import Name
-from cxr_edge_export.recipe.tables import Count, Strict
+from cxr_edge_export.recipe.tables import Strict
 
 Rate = Annotated[float, Meta(ge=0, lt=1)]
 Width = Annotated[int, Meta(ge=1, le=1 << 16)]
+Side = Annotated[int, Meta(ge=1, le=256)]  # TensorFlow's own faults with larger ones are no message
 ActivationFunction = Literal["linear", "relu", "elu", "selu", "gelu", "swish", "tanh", "sigmoid"]
 
 
@@ -16,8 +17,8 @@ class Conv(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     """A 2D convolution, square."""
 
     filters: Width
-    kernel: Count = 3
-    stride: Count = 1
+    kernel: Side = 3
+    stride: Side = 1
     padding: Literal["same", "valid"] = "same"
     activation: ActivationFunction = "relu"
     l2: Annotated[float, Meta(ge=0)] = 0.0
@@ -26,13 +27,13 @@ class Conv(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 class MaxPool(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="max-pool"):
     """Maximum of squares."""
 
-    size: Count = 2
+    size: Side = 2
 
 
 class AveragePool(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="average-pool"):
     """Mean of squares."""
 
-    size: Count = 2
+    size: Side = 2
 
 
 class GlobalAveragePool(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -21,6 +21,7 @@ from cxr_edge_export.training.run_folder import METRICS, MODEL, read_own_recipe
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+On = Literal["test", "validation"]
 RUNS = 15  # of the INT8 file, after a warm-up
 EXPORTED = "model.onnx"
 SET_DIGITS = 8  # of its SHA-256, in the table
@@ -33,8 +34,9 @@ class Compared:
     Attributes:
         name: of the run's folder.
         model: name in its recipe.
-        images: of the set that the figures are of: the test images, or where there are none, validation images.
-        on: which of the two.
+        recipe_sha256: of that.
+        on: which set the figures are of.
+        images: in it.
         set_sha256: of that set: which images, whatever their names and labels.
         accuracy, balanced_accuracy, auc: on them, by Keras; None where a label, or a side, is absent.
         precision: of each label, in order; None where it was never given.
@@ -48,6 +50,7 @@ class Compared:
 
     name: str
     model: str
+    recipe_sha256: str
     on: str
     images: int
     set_sha256: str
@@ -64,14 +67,18 @@ class Compared:
     int8_ms: float | None
 
 
-def compare(runs: list[Path]) -> list[Compared]:
+def compare(runs: list[Path], on: On | None = None) -> list[Compared]:
     """A row for each finished run.
 
+    Args:
+        runs: their folders.
+        on: which of a run's sets the figures are of; None: its test images, or where it has none, validation images.
+
     Raises:
-        UsageError: a folder holds no finished run.
+        UsageError: a folder holds no finished run, or a run has no test images that it was asked for.
         ModelError: a run's `model.onnx` cannot be used.
     """
-    return [_row(run) for run in runs]
+    return [_row(run, on) for run in runs]
 
 
 def to_json(rows: list[Compared]) -> bytes:
@@ -85,6 +92,23 @@ def unlike(rows: list[Compared]) -> str | None:
     if len(sets) <= 1:
         return None
     return f"the figures are of {len(sets)} different sets of images (column set): compare only rows of the same set"
+
+
+def means(rows: list[Compared]) -> str | None:
+    """Mean and sample standard deviation over folds or seeds of one recipe, in words; None where these are none."""
+    if len(rows) < 2 or len({(row.recipe_sha256, row.on) for row in rows}) > 1:  # noqa: PLR2004 - one has no deviation
+        return None
+    named: dict[str, Sequence[float | None]] = {
+        "accuracy": [row.accuracy for row in rows],
+        "balanced": [row.balanced_accuracy for row in rows],
+        "AUC": [row.auc for row in rows],
+    }
+    words = []
+    for name, figures in named.items():
+        there = [figure for figure in figures if figure is not None]
+        if len(there) == len(rows):
+            words.append(f"{name} {statistics.fmean(there):.3f} (sd {statistics.stdev(there):.3f})")
+    return f"mean of {len(rows)} runs of {rows[0].model}: {', '.join(words)}"
 
 
 def to_table(rows: list[Compared]) -> list[dict[str, str]]:
@@ -116,10 +140,15 @@ def _diagonal(matrix: "NDArray[np.int64]", of: "NDArray[np.int64]", labels: Sequ
     return {label: float(matrix[i, i] / of[i]) if of[i] else None for i, label in enumerate(labels)}
 
 
-def _row(run: Path) -> Compared:
+def _row(run: Path, on: On | None) -> Compared:
     found = read_metrics(run)
-    labels = read_own_recipe(run).recipe.labels
-    part, on = (found.validation, "validation") if found.test is None else (found.test, "test")
+    on = on or ("validation" if found.test is None else "test")
+    part = found.validation if on == "validation" else found.test
+    if part is None:
+        message = f"the run in {run} has no test images"
+        raise UsageError(message)
+    own = read_own_recipe(run)
+    labels = own.recipe.labels
     if {len(part.confusion), *map(len, part.confusion)} != {len(labels)}:
         message = f"the confusion matrix in {run / METRICS} is not one of {len(labels)} labels"
         raise UsageError(message)
@@ -129,6 +158,7 @@ def _row(run: Path) -> Compared:
     return Compared(
         name=run.resolve().name,
         model=found.model,
+        recipe_sha256=own.sha256,
         on=on,
         images=part.images,
         set_sha256=part.sha256,

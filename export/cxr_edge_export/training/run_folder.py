@@ -32,7 +32,8 @@ RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
     "curves.png",
     "model.keras",
 )
-LISTS: Final = ("training.txt", "validation.txt", "test.txt")
+BEFORE: Final = "trained-before.txt"
+LISTS: Final = ("training.txt", "validation.txt", "test.txt", BEFORE)
 CHECKPOINT: Final = "checkpoint.npz"
 LOCK: Final = ".lock"
 IN_WORDS: Final = {  # fields of `Beginning` that are not words themselves

@@ -10,7 +10,7 @@ import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
-from cxr_edge_export.held_back import refuse_trained_on
+from cxr_edge_export.held_back import refuse_trained_on, trained_before
 from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.patients import alone, relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe, RecipeFile, read_recipe
@@ -20,7 +20,7 @@ from cxr_edge_export.training.backend import Backend, describe_backend, keras_mo
 from cxr_edge_export.training.curves import draw_curves
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, NetworkImpossible, build, deployed
-from cxr_edge_export.training.run_folder import CURVES, Beginning, RunFolder, State
+from cxr_edge_export.training.run_folder import BEFORE, CURVES, Beginning, RunFolder, State
 from cxr_edge_export.training.set_figures import set_figures
 from cxr_edge_export.training.trainee import seed_stage, training_of
 from cxr_edge_export.training.trainer import Told, Training, train_stages
@@ -97,6 +97,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         training = Training(recipe, folder, split, seed, run, told)
         try:
             write_split(run, request.data, split)
+            _write_before(run, recipe, folder)
             if split.test:
                 data.load_images(split.test, recipe, None)  # a damaged one is found now, not after hours of training
             built, state = train_stages(training, checkpoint)
@@ -113,6 +114,14 @@ def _refuse_seen_before(recipe: Recipe, folder: Path, split: Split, data: Path) 
     known = (*split.training, *split.validation, *split.test)
     for name, part in (("validation", split.validation), ("test", split.test)):
         refuse_trained_on([folder / recipe.network.weights], part, known, recipe, data, name)
+
+
+def _write_before(run: RunFolder, recipe: Recipe, folder: Path) -> None:
+    """A list of what trained the initial weights, for a network that this one's weights begin in their turn."""
+    if recipe.network is None or recipe.network.weights in NAMED:
+        return
+    if lines := trained_before(folder / recipe.network.weights):
+        run.write(BEFORE, "".join(f"{line}\n" for line in lines).encode())
 
 
 def build_each_side(recipe: Recipe, folder: Path) -> None:
