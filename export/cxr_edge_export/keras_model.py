@@ -99,7 +99,9 @@ def _from_keras(model: Any, sha256: str) -> SourceModel:  # noqa: ANN401 - as _l
         raise ModelError(message)
 
     def predict(tensors: "NDArray[np.float32]") -> "NDArray[np.float32]":
-        return np.asarray(model.predict(tensors, batch_size=BATCH, verbose=0), np.float32)
+        # `predict` makes a data set and its iterator, whatever the number of images
+        parts = [tensors[start : start + BATCH] for start in range(0, len(tensors), BATCH)]
+        return np.concatenate([np.asarray(model.predict_on_batch(part), np.float32) for part in parts])
 
     def trace(name: str, shape: tuple[int, int, int]) -> Any:  # noqa: ANN401 - an onnx.ModelProto
         from cxr_edge_export.onnx_float import OPSET, tf2onnx_module

@@ -54,6 +54,9 @@ class Trainee:
         )
         self.optimizer = self._taught.optimizer  # Keras wraps it where float16 needs its loss scaled
         self.optimizer.build(self._taught.trainable_variables)
+        # makes the trackers of several losses: where the first step makes them, TensorFlow traces that step twice
+        nothing = [keras.ops.zeros((1, width)) for width in self._widths]
+        self._taught.compute_loss(y=nothing, y_pred=nothing)
 
     def step(
         self, inputs: "NDArray[np.float32]", truth: "Sequence[NDArray[np.int64]]", weights: "NDArray[np.float32] | None"
