@@ -14,7 +14,7 @@ from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
 from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, decoded, without
 from cxr_edge_export.image_files import refuse_inside
-from cxr_edge_export.recipe import read_recipe
+from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import patients_by_class, read_selected
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
         message = f"{request.test} holds back all images of {request.data}"
         raise UsageError(message)
     seed, count = recipe.selection.seed, request.by_patient
-    parts = _by_source(images, recipe.rendering, progress) if count is None else _by_patient(images, count, seed)
+    parts = _by_source(images, recipe.rendering, progress) if count is None else _by_patient(images, count, recipe)
     folds: list[Fold] = []
     for name, part in parts.items():
         chosen, filled = _filled(images, part, seed) if count is None else (part, [])
@@ -102,18 +102,20 @@ def _by_source(images: Sequence[LabelledImage], rendering: Rendering, progress: 
     return clusters.by_look(looks) | clusters.by_name([i.path.name for i in images])
 
 
-def _by_patient(images: Sequence[LabelledImage], count: int, seed: int) -> "Parts":
+def _by_patient(images: Sequence[LabelledImage], count: int, recipe: Recipe) -> "Parts":
     """Patients dealt out in turns, class by class, in an order drawn by the seed."""
-    generator, dealt = np.random.Generator(np.random.PCG64(seed)), dict[str, int]()
+    missing = [label for number, label in enumerate(recipe.labels) if all(i.label != number for i in images)]
+    if missing:
+        message = f"there is no image of {', '.join(missing)} to make folds of"
+        raise UsageError(message)
+    generator, dealt = np.random.Generator(np.random.PCG64(recipe.selection.seed)), dict[str, int]()
     for _, patients in sorted(patients_by_class(images).items()):
         for index in generator.permutation(len(patients)):
             dealt[patients[index]] = len(dealt) % count
     fold = np.array([dealt[image.patient] for image in images])
-    few = [n + 1 for n in range(count) if not _usable(images, fold == n, len({image.label for image in images}))]
-    if few:
-        message = (
-            f"{count} folds by patient leave number {few[0]} fewer than {FEWEST} images of a class; take fewer folds"
-        )
+    few = next((n + 1 for n in range(count) if not _usable(images, fold == n, len(recipe.labels))), None)
+    if few is not None:
+        message = f"{count} folds by patient leave number {few} fewer than {FEWEST} images of a class; take fewer folds"
         raise UsageError(message)
     return {f"fold {n + 1} of {count} by patient": fold == n for n in range(count)}
 

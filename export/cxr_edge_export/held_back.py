@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, label_files, without
@@ -10,9 +9,7 @@ from cxr_edge_export.image_files import is_file
 from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import Recipe
 from cxr_edge_export.selection import with_patients
-from cxr_edge_export.training.run_folder import BEFORE, RUN
-
-TRAINED: Final = ("training.txt", BEFORE)  # of a run: what trained it, and what had trained its initial weights
+from cxr_edge_export.training.run_folder import RUN, SEEN
 
 
 def without_tests(
@@ -73,16 +70,18 @@ def trained_on(
     run: Path, images: Sequence[LabelledImage], pool: Sequence[LabelledImage], recipe: Recipe, data: Path, name: str
 ) -> str | None:
     """How many of the images are of patients that a run trained on, in words; None where none is."""
-    trained = [image for name in TRAINED for image in _listed(run / name, (*pool, *images), recipe, data)]
+    known = (*pool, *images)
+    digests = set(_lines(run / SEEN))  # of another data folder, too
+    trained = (*_listed(run / "training.txt", known, recipe, data), *(i for i in known if i.sha256 in digests))
     count = len(images) - len(without(images, trained))
     if not count:
         return None
     return f"{count} of the {len(images)} {name} images are of patients that the run {run} trained on"
 
 
-def trained_before(model: Path) -> tuple[str, ...]:
-    """The list entries of all images that a network was trained on, its own initial weights' included, run by run."""
-    return tuple(dict.fromkeys(line for run in _runs([model]) for name in TRAINED for line in _lines(run / name)))
+def trained_with(model: Path) -> frozenset[str]:
+    """SHA-256 of all images that trained a network of a run, or its initial weights, or theirs in their turn."""
+    return frozenset(line for run in _runs([model]) for line in _lines(run / SEEN))
 
 
 def refuse_another_count(models: Sequence[Path], recipe: Recipe) -> None:

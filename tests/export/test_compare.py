@@ -99,6 +99,8 @@ def test_compare_puts_runs_side_by_side(
     assert [line["run"] for line in to_table(rows)] == ["run", "with-int8"]
     assert means(rows[:1]) is None
     assert means([rows[0], dataclasses.replace(rows[1], recipe_sha256="another")]) is None
+    assert means([rows[0], dataclasses.replace(rows[1], weights="imagenet")]) is None
+    assert means([rows[0], dataclasses.replace(rows[1], on="validation")]) is None
     changed = dataclasses.replace(rows[1], accuracy=rows[0].accuracy - 0.2, auc=None)
     said = means([rows[0], changed])
     assert said is not None
@@ -175,8 +177,10 @@ def test_compare_says_where_the_figures_are_of_other_images(tmp_path: Path, caps
         begun(tmp_path / name)
         (tmp_path / name / "metrics.json").write_bytes(msgspec.json.encode(found))
     one, other, stored = str(tmp_path / "tested"), str(tmp_path / "untested"), tmp_path / "compared.json"
-    assert cli.run(["compare", one, one]) == 0
+    assert cli.run(["compare", one]) == 0
     assert capsys.readouterr().err == ""
+    assert cli.run(["compare", one, f"{one}/"]) == 2
+    assert "a run is given twice" in capsys.readouterr().err
     assert cli.run(["compare", one, other, "--on", "test"]) == 2
     assert "untested has no test images" in capsys.readouterr().err
     assert cli.run(["compare", one, other, "--on", "validation"]) == 0

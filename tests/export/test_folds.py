@@ -140,6 +140,13 @@ def test_folds_by_patient_that_would_say_nothing(request_to: FoldsRequest, capsy
     assert cli.run(["folds", *files, "--by-patient", "9"]) == 2
     assert "fewer than 10 images of a class; take fewer folds" in capsys.readouterr().err
     assert cli.run(["folds", *files, "--by-patient", "1"]) == 2
+    listing = request_to.output.with_name("all-normal.txt")
+    listing.write_text("".join(f"{path.as_posix()}\n" for path in (request_to.data / "NORMAL").iterdir()), "utf-8")
+    assert (
+        cli.run(["folds", *files[:-1], str(listing.with_name("more")), "--test", str(listing), "--by-patient", "2"])
+        == 2
+    )
+    assert "no image of NORMAL to make folds of" in capsys.readouterr().err
 
 
 def test_all_images_held_back_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -> None:

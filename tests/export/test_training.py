@@ -40,7 +40,7 @@ def test_it_learns(finished: tuple[Path, Metrics, Watching], keras: Any) -> None
         assert curves.size[0] > 500
     names = {path.name for path in run.iterdir()} - {".lock"}
     files = {"recipe.toml", "run.json", "history.json", "metrics.json", "curves.png", "model.keras"}
-    assert names == files | {"training.txt", "validation.txt", "test.txt"}
+    assert names == files | {"training.txt", "validation.txt", "test.txt", "trained-on.sha256"}
 
 
 def test_the_saved_model_is_the_one_that_was_measured(

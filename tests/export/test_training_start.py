@@ -1,6 +1,7 @@
 """Training that begins with a network trained before."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from recipes import LAYERS
 from training_runs import SHORT, Watching, recipe_file, request
 
 from cxr_edge.errors import ModelError, UsageError
+from cxr_edge_export.held_back import trained_with
+from cxr_edge_export.training.judge import JudgeRequest, judge
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import train
@@ -64,15 +67,24 @@ def test_nor_is_what_the_weights_of_its_weights_trained_on(
             shutil.copyfile(data / line, few / line)
     plan = {"selection": {"validation": 0.4, "test": 0.0, "seed": 1}}
     train(request(recipe_file(tmp_path, **plan), few, tmp_path / "b", weights=str(first / "model.keras")), Watching())
-    before = (tmp_path / "b" / "trained-before.txt").read_text(encoding="utf-8")
-    assert before == (first / "training.txt").read_text(encoding="utf-8")
-    judged = request(recipe_file(tmp_path, **plan), data, tmp_path / "c", weights=str(tmp_path / "b" / "model.keras"))
-    with pytest.raises(UsageError, match=r"validation images are of patients that the run .*b trained on"):
+    other, second = tmp_path / "other", tmp_path / "b" / "model.keras"  # by other names, in other folders
+    for number, line in enumerate(first_images := (first / "training.txt").read_text(encoding="utf-8").splitlines()):
+        file = other / Path(line).parent / f"person{9000 + number}_virus_1{Path(line).suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data / line, file)
+    told = f"{len(first_images)} of the {len(first_images)} .* of patients that the run .*b trained on"
+    judged = request(recipe_file(tmp_path, **plan), few, tmp_path / "c", weights=str(second), validation=other)
+    with pytest.raises(UsageError, match=told):
         train(judged, Watching())
-    from cxr_edge_export.training.judge import JudgeRequest, judge
-
-    report = judge(JudgeRequest(run=tmp_path / "b", data=few, images=data, operating_point=None))
-    assert any("trained on" in warning for warning in report.warnings)
+    report = judge(JudgeRequest(run=tmp_path / "b", data=few, images=other, operating_point=None))
+    assert any(re.search(told, warning) for warning in report.warnings)
+    texts = [(tmp_path / "b" / "training.txt").read_text(encoding="utf-8").splitlines(), first_images]
+    digests = {
+        hashlib.sha256((root / line).read_bytes()).hexdigest()
+        for root, lines in zip((few, data), texts, strict=True)
+        for line in lines
+    }
+    assert trained_with(second) == digests
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

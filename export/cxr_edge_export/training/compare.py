@@ -35,6 +35,7 @@ class Compared:
         name: of the run's folder.
         model: name in its recipe.
         recipe_sha256: of that.
+        weights: initial ones, as in `metrics.json`.
         on: which set the figures are of.
         images: in it.
         set_sha256: of that set: which images, whatever their names and labels.
@@ -51,6 +52,7 @@ class Compared:
     name: str
     model: str
     recipe_sha256: str
+    weights: str
     on: str
     images: int
     set_sha256: str
@@ -75,9 +77,12 @@ def compare(runs: list[Path], on: On | None = None) -> list[Compared]:
         on: which of a run's sets the figures are of; None: its test images, or where it has none, validation images.
 
     Raises:
-        UsageError: a folder holds no finished run, or a run has no test images that it was asked for.
+        UsageError: a folder holds no finished run, or is given twice, or has no test images that it was asked for.
         ModelError: a run's `model.onnx` cannot be used.
     """
+    if len({run.resolve() for run in runs}) < len(runs):
+        message = "a run is given twice"
+        raise UsageError(message)
     return [_row(run, on) for run in runs]
 
 
@@ -91,12 +96,15 @@ def unlike(rows: list[Compared]) -> str | None:
     sets = {row.set_sha256 for row in rows}
     if len(sets) <= 1:
         return None
-    return f"the figures are of {len(sets)} different sets of images (column set): compare only rows of the same set"
+    return (
+        f"the figures are of {len(sets)} different sets of images (column set): compare only rows of the same set; "
+        "a mean over folds is meant to be of several"
+    )
 
 
 def means(rows: list[Compared]) -> str | None:
-    """Mean and sample standard deviation over folds or seeds of one recipe, in words; None where these are none."""
-    if len(rows) < 2 or len({(row.recipe_sha256, row.on) for row in rows}) > 1:  # noqa: PLR2004 - one has no deviation
+    """Mean and sample standard deviation over folds or seeds of one experiment, in words; None where rows are not."""
+    if len(rows) < 2 or len({(row.recipe_sha256, row.weights, row.on) for row in rows}) > 1:  # noqa: PLR2004 - one has no deviation
         return None
     named: dict[str, Sequence[float | None]] = {
         "accuracy": [row.accuracy for row in rows],
@@ -159,6 +167,7 @@ def _row(run: Path, on: On | None) -> Compared:
         name=run.resolve().name,
         model=found.model,
         recipe_sha256=own.sha256,
+        weights=found.weights,
         on=on,
         images=part.images,
         set_sha256=part.sha256,

@@ -32,8 +32,8 @@ RECIPE, RUN, HISTORY, METRICS, CURVES, MODEL = (
     "curves.png",
     "model.keras",
 )
-BEFORE: Final = "trained-before.txt"
-LISTS: Final = ("training.txt", "validation.txt", "test.txt", BEFORE)
+SEEN: Final = "trained-on.sha256"
+LISTS: Final = ("training.txt", "validation.txt", "test.txt", SEEN)
 CHECKPOINT: Final = "checkpoint.npz"
 LOCK: Final = ".lock"
 IN_WORDS: Final = {  # fields of `Beginning` that are not words themselves

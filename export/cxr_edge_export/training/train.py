@@ -10,7 +10,7 @@ import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
-from cxr_edge_export.held_back import refuse_trained_on, trained_before
+from cxr_edge_export.held_back import refuse_trained_on, trained_with
 from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.patients import alone, relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe, RecipeFile, read_recipe
@@ -20,7 +20,7 @@ from cxr_edge_export.training.backend import Backend, describe_backend, keras_mo
 from cxr_edge_export.training.curves import draw_curves
 from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, NetworkImpossible, build, deployed
-from cxr_edge_export.training.run_folder import BEFORE, CURVES, Beginning, RunFolder, State
+from cxr_edge_export.training.run_folder import CURVES, SEEN, Beginning, RunFolder, State
 from cxr_edge_export.training.set_figures import set_figures
 from cxr_edge_export.training.trainee import seed_stage, training_of
 from cxr_edge_export.training.trainer import Told, Training, train_stages
@@ -97,7 +97,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
         training = Training(recipe, folder, split, seed, run, told)
         try:
             write_split(run, request.data, split)
-            _write_before(run, recipe, folder)
+            _write_seen(run, recipe, folder, split)
             if split.test:
                 data.load_images(split.test, recipe, None)  # a damaged one is found now, not after hours of training
             built, state = train_stages(training, checkpoint)
@@ -116,12 +116,12 @@ def _refuse_seen_before(recipe: Recipe, folder: Path, split: Split, data: Path) 
         refuse_trained_on([folder / recipe.network.weights], part, known, recipe, data, name)
 
 
-def _write_before(run: RunFolder, recipe: Recipe, folder: Path) -> None:
-    """A list of what trained the initial weights, for a network that this one's weights begin in their turn."""
-    if recipe.network is None or recipe.network.weights in NAMED:
-        return
-    if lines := trained_before(folder / recipe.network.weights):
-        run.write(BEFORE, "".join(f"{line}\n" for line in lines).encode())
+def _write_seen(run: RunFolder, recipe: Recipe, folder: Path, split: Split) -> None:
+    """By their bytes, what trained this network and its initial weights: paths are those of one data folder."""
+    digests = {image.sha256 for image in split.training}
+    if recipe.network is not None and recipe.network.weights not in NAMED:
+        digests |= trained_with(folder / recipe.network.weights)
+    run.write(SEEN, "".join(f"{digest}\n" for digest in sorted(digests)).encode())
 
 
 def build_each_side(recipe: Recipe, folder: Path) -> None:
