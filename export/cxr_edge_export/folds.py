@@ -1,7 +1,7 @@
 """Validation sets for one training each: whole clusters of source, left out one at a time, or folds by patient."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
 from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, decoded, without
 from cxr_edge_export.image_files import refuse_inside
+from cxr_edge_export.patients import describe_unknown
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import patients_by_class, read_selected
 
@@ -55,12 +56,19 @@ class Fold:
     filled: tuple[str, ...]
 
 
-def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> list[Fold]:
+def write_folds(
+    request: FoldsRequest, progress: Progress = lambda *_: None, note: Callable[[str], None] = lambda _: None
+) -> list[Fold]:
     """Write a list for each part that leaves every class images on both sides; `train --validation` takes it.
 
     By patient, each image is in one list, and each list has about as many patients of each class. A cluster that lacks
     a class, as a family of names mostly does, is filled up with other patients of it: as large a share as it has of the
     classes of its own. Those images are as in training; the cluster's own are not.
+
+    Args:
+        request: what to cut.
+        progress: is told how many images were looked at.
+        note: is told where nothing tells the patients: then one may be in two lists.
 
     Raises:
         UsageError: recipe or images are unusable, or there is no such cluster.
@@ -75,6 +83,8 @@ def write_folds(request: FoldsRequest, progress: Progress = lambda *_: None) -> 
     if not images:
         message = f"{request.test} holds back all images of {request.data}"
         raise UsageError(message)
+    if words := describe_unknown([image.patient for image in images]):
+        note(words)
     seed, count = recipe.selection.seed, request.by_patient
     parts = _by_source(images, recipe.rendering, progress) if count is None else _by_patient(images, count, recipe)
     folds: list[Fold] = []

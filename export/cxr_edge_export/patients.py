@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from cxr_edge.decode.hush import hushed
@@ -37,9 +37,14 @@ def known(patient: str) -> str | None:
     return None if patient.startswith(ALONE) else patient
 
 
-def alone(patients: Iterable[str]) -> int:
-    """Of how many images nothing is known."""
-    return sum(known(patient) is None for patient in patients)
+def describe_unknown(patients: Collection[str]) -> str:
+    """Of how many images nothing is known, in words for a person; empty where all patients are."""
+    if not (unknown := sum(known(patient) is None for patient in patients)):
+        return ""
+    return (
+        f"nothing tells the patient of {unknown} of {len(patients)} images: each counts as one of its own, and two "
+        "of one patient may train and judge; name patients in a CSV (selection.metadata_csv), or give each a folder"
+    )
 
 
 def relative_to(path: Path, root: Path) -> str:

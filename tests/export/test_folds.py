@@ -149,6 +149,22 @@ def test_folds_by_patient_that_would_say_nothing(request_to: FoldsRequest, capsy
     assert "no image of NORMAL to make folds of" in capsys.readouterr().err
 
 
+def test_folds_where_nothing_tells_the_patients_say_so(
+    tmp_path: Path, request_to: FoldsRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for n in range(40):
+            image = Image.fromarray(chest_phantom(40, 40, seed=n, opacity=0.9 * (label == "PNEUMONIA")))
+            image.save(tmp_path / "data" / label / f"{label[0]}{n}.png")
+    out = str(tmp_path / "folds")
+    assert (
+        cli.run(["folds", str(request_to.recipe), "--data", str(tmp_path / "data"), "-o", out, "--by-patient", "2"])
+        == 0
+    )
+    assert "note: nothing tells the patient of 80 of 80 images" in capsys.readouterr().err
+
+
 def test_all_images_held_back_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -> None:
     nothing = FoldsRequest(recipe=request_to.recipe, data=request_to.data, test=request_to.data, output=tmp_path / "f")
     with pytest.raises(UsageError, match="holds back all images"):

@@ -69,7 +69,9 @@ def folds_command(
 
     with Bar() as bar:
         folds = write_folds(
-            FoldsRequest(recipe=recipe, data=data, test=test, output=output, by_patient=by_patient), bar.show
+            FoldsRequest(recipe=recipe, data=data, test=test, output=output, by_patient=by_patient),
+            bar.show,
+            lambda text: say(f"note: {text}"),
         )
     for fold in folds:
         filled = f", {' and '.join(fold.filled)} from elsewhere" if fold.filled else ""

@@ -12,7 +12,7 @@ from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
 from cxr_edge_export.held_back import refuse_trained_on, trained_with
 from cxr_edge_export.image_files import refuse_inside
-from cxr_edge_export.patients import alone, relative_to
+from cxr_edge_export.patients import describe_unknown, relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe, RecipeFile, read_recipe
 from cxr_edge_export.selection import Split, describe_left_out, select
 from cxr_edge_export.training import images as data
@@ -180,11 +180,8 @@ def _note_selection(split: Split, told: Told) -> None:
     if words := describe_left_out(split):
         told.note(words)
     patients = [image.patient for images in (split.training, split.validation, split.test) for image in images]
-    if unknown := alone(patients):
-        told.note(
-            f"nothing tells the patient of {unknown} of {len(patients)} images: each counts as one of its own, and two "
-            "of one patient may train and judge; name patients in a CSV (selection.metadata_csv), or give each a folder"
-        )
+    if words := describe_unknown(patients):
+        told.note(words)
 
 
 def write_split(run: RunFolder, root: Path, split: Split) -> None:
