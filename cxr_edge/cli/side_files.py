@@ -92,11 +92,12 @@ class SideFiles:
 
     def _heat_map(self, folder: Path, prediction: Prediction, contract: "Contract") -> None:
         from cxr_edge.heatmap import heat_map_png
+        from cxr_edge.results.rows import heat_map_name
 
         label = self.heatmap_label
         png = heat_map_png(prediction, contract, label)
-        suffix = "" if label is None else f"-{contract.labels.index(label)}"  # it may hold what no file name can
-        target = folder / f"{prediction.source.content_sha256}{suffix}.png"
+        index = None if label is None else contract.labels.index(label)
+        target = folder / heat_map_name(str(prediction.source.content_sha256), index)
         if target.is_file() and target.read_bytes() == png:
             return  # the same image twice in one call, or a call made again
         write_atomically(target, png, overwrite=self.overwrite)

@@ -56,6 +56,9 @@ def watch(  # noqa: PLR0913 - typer reads the options from the signature
     heatmap: Annotated[
         bool | None, typer.Option("--heatmap/--no-heatmap", help="A PNG beside each result [no].")
     ] = None,
+    heatmap_label: Annotated[
+        str | None, typer.Option("--heatmap-label", metavar="LABEL", help="Evidence for this label, as for classify.")
+    ] = None,
     identifiers: Annotated[
         bool | None, typer.Option("--identifiers/--no-identifiers", help="Path and UIDs in the results [yes].")
     ] = None,
@@ -93,6 +96,7 @@ def watch(  # noqa: PLR0913 - typer reads the options from the signature
         "order": order,
         **_after(after or []),
         "heatmap": heatmap,
+        "heatmap_label": heatmap_label,
         "identifiers": identifiers,
         "nice": nice,
         "model": model,

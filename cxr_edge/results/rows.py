@@ -68,6 +68,14 @@ def place_of(label: str, probabilities: Mapping[str, float]) -> int:
     return list(probabilities).index(label)
 
 
+def heat_map_name(content_sha256: str, label_index: int | None = None) -> str:
+    """File name of an image's heat map; one that shows a label asked for tells its number.
+
+    A label's own letters may be none that a file's name can hold.
+    """
+    return f"{content_sha256}.png" if label_index is None else f"{content_sha256}-{label_index}.png"
+
+
 def _source(source: Source, identifiers: bool) -> Row:  # noqa: FBT001 - private to the package's rows
     """The `source` object; every key always stands there."""
     return {

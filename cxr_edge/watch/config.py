@@ -34,6 +34,7 @@ class _Keys(msgspec.Struct, frozen=True, kw_only=True):
     order: Order | None = None
     nice: bool | None = None
     heatmap: bool | None = None
+    heatmap_label: Text | None = None
     identifiers: bool | None = None
     gate: GateMode | None = None
     model: Text | None = None

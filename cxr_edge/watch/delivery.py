@@ -51,6 +51,7 @@ class Decided:
         outcome: for the ledger.
         row: for its result file.
         heat_map: a PNG.
+        label_index: number of the label that the heat map was asked for; None: of none.
         latency_ms: from reading to result.
     """
 
@@ -58,6 +59,7 @@ class Decided:
     outcome: Outcome
     row: Row
     heat_map: bytes | None = None
+    label_index: int | None = None
     latency_ms: float = 0.0
 
 
@@ -239,7 +241,7 @@ class Delivery:
         if other is not None and "warnings" in row:
             row = {**row, "warnings": [*row["warnings"], CONFLICT_NOTE]}
         if content != self._published:  # never again because of what failed after it: somebody may have taken it away
-            self._outbox.write_result(row, decided.heat_map)
+            self._outbox.write_result(row, decided.heat_map, decided.label_index)
             self._published = content
         same = self._ledger.finish(entry, replace(outcome, day=self._outbox.written_on(content.hex())))
         self._published = None

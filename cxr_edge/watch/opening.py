@@ -34,7 +34,7 @@ def load_model(settings: Settings, observer: Observer) -> Classifier:
     if settings.heatmap:
         from cxr_edge.heatmap import check_heat_maps
 
-        check_heat_maps(classifier.contract)
+        check_heat_maps(classifier.contract, settings.heatmap_label)
     observer.observe(ModelLoaded(classifier.model, classifier.execution_provider))
     return classifier
 

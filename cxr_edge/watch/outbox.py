@@ -15,7 +15,7 @@ from typing import IO
 
 from cxr_edge.errors import OutputError
 from cxr_edge.files import atomic_writer, sync_folder
-from cxr_edge.results import Row
+from cxr_edge.results.rows import Row, heat_map_name
 from cxr_edge.watch.outbox_fault import OutboxFault, OutboxUnavailable
 from cxr_edge.watch.stored_row import parse_row
 
@@ -117,7 +117,7 @@ class Outbox:
     marker: str | None = None
     _known: tuple[int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
-    def write_result(self, row: Row, heat_map: bytes | None = None) -> bool:
+    def write_result(self, row: Row, heat_map: bytes | None = None, label_index: int | None = None) -> bool:
         """Write `<content_sha256>.json`, and `<content_sha256>.png` before it.
 
         A valid row of the same content that stands there already is kept: what was told once is never told otherwise.
@@ -125,6 +125,7 @@ class Outbox:
         Args:
             row: of one image whose bytes were read.
             heat_map: a PNG.
+            label_index: number of the label that was asked for; the PNG is then `<content_sha256>-<label_index>.png`.
 
         Returns:
             Whether the row was written now. Either way it is on the disk.
@@ -142,7 +143,7 @@ class Outbox:
             self._sync()  # the run that wrote it may have been killed before it did
             return False
         if heat_map is not None:
-            self.write(f"{content}.png", heat_map)
+            self.write(heat_map_name(content, label_index), heat_map)
         self.write(f"{content}.json", to_json(row))
         return True
 

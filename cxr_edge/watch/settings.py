@@ -32,6 +32,7 @@ class Settings:
         after_done: move classified files there; None leaves them where they are.
         after_rejected: move rejected files there; None leaves them where they are.
         heatmap: write `<SHA-256>.png` beside each result.
+        heatmap_label: show the evidence for this label; the PNG is then `<SHA-256>-<number of the label>.png`.
         identifiers: results hold path and UIDs; logs and ledger never do.
         gate, model, operating_point, provider, threads: as `cxr_edge.load` takes them.
         log_file: JSON lines go there; None for standard error.
@@ -52,6 +53,7 @@ class Settings:
     after_done: Path | None = None
     after_rejected: Path | None = None
     heatmap: bool = False
+    heatmap_label: str | None = None
     identifiers: bool = True
     gate: GateMode = "strict"
     model: str | None = None
@@ -68,9 +70,12 @@ class Settings:
 
         Raises:
             UsageError: results, state or a folder of `--after` is the inbox itself; the state is the results folder;
-                the log is a file of the inbox; a time is not finite.
+                the log is a file of the inbox; a time is not finite; a label for heat maps that are not wanted.
         """
         self._check_times()
+        if self.heatmap_label is not None and not self.heatmap:
+            message = "--heatmap-label is about heat maps; need --heatmap, too"
+            raise UsageError(message)
         inbox = _real(self.inbox)
         others = {
             "--results": self.results,

@@ -265,8 +265,16 @@ class Worker:
             positive=None if isinstance(result, Rejection) else result.positive,
             read_by=read_by(row),
         )
-        heat_map, latency_ms = self._heat_map(result), result.latency.total_ms
-        self._hand_over(Decided(entry=entry, outcome=outcome, row=row, heat_map=heat_map, latency_ms=latency_ms))
+        label = self._settings.heatmap_label
+        decided = Decided(
+            entry=entry,
+            outcome=outcome,
+            row=row,
+            heat_map=self._heat_map(result),
+            label_index=None if label is None else self._classifier.contract.labels.index(label),
+            latency_ms=result.latency.total_ms,
+        )
+        self._hand_over(decided)
 
     def _heat_map(self, result: Prediction | Rejection) -> bytes | None:
         if not self._settings.heatmap or isinstance(result, Rejection):
@@ -274,7 +282,7 @@ class Worker:
         from cxr_edge.heatmap import heat_map_png
 
         try:
-            return heat_map_png(result, self._classifier.contract)
+            return heat_map_png(result, self._classifier.contract, self._settings.heatmap_label)
         except Exception as error:  # noqa: BLE001 - the result stands without it
             self._parts.observer.observe(Fault("heat_map_failed", type(error).__name__))
             return None

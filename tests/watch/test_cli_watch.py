@@ -50,7 +50,8 @@ def test_options_become_settings(tmp_path: Path, seen: list[Settings]) -> None:
     assert run(["watch", str(inbox), "--results", str(outbox)]) == 0
     options = (
         f"--state {tmp_path / 's'} --poll-interval 7 --settle 0 --incomplete-after 9 --study-timeout 8 --order newest "
-        f"--after done:{tmp_path / 'd'} --after rejected:{tmp_path / 'r'} --heatmap --no-identifiers --no-nice "
+        f"--after done:{tmp_path / 'd'} --after rejected:{tmp_path / 'r'} --heatmap --heatmap-label VIRAL "
+        "--no-identifiers --no-nice "
         f"--model m --operating-point p --provider cpu --threads 3 --gate warn --log {tmp_path / 'l'} --once"
     )
     assert run(["watch", str(inbox), "--results", str(outbox), *options.split()]) == 0
@@ -68,6 +69,7 @@ def test_options_become_settings(tmp_path: Path, seen: list[Settings]) -> None:
             after_done=tmp_path / "d",
             after_rejected=tmp_path / "r",
             heatmap=True,
+            heatmap_label="VIRAL",
             identifiers=False,
             nice=False,
             model="m",
@@ -100,6 +102,7 @@ def test_a_file_with_one_option_over_it(tmp_path: Path, seen: list[Settings]) ->
         (["IN", "--results", "OUT", "--poll-interval", "0"], "poll-interval"),
         (["IN", "--results", "OUT", "--poll-interval", "nan"], "--poll-interval is nan; need a number of seconds"),
         (["IN", "--results", "OUT", "--settle", "nan"], "--settle is nan; need a number of seconds"),
+        (["IN", "--results", "OUT", "--heatmap-label", "VIRAL"], "need --heatmap, too"),
         (["IN", "--results", "OUT", "--state", "OUT"], "--state is the results folder itself"),
         (["IN", "--results", "OUT", "--json"], "--json goes with --status"),
         (["--status"], "which watcher"),

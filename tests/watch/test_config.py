@@ -24,6 +24,7 @@ study_timeout_s = 60
 order = "newest"
 nice = false
 heatmap = true
+heatmap_label = "VIRAL"
 identifiers = false
 gate = "warn"
 model = "resnet50-binary"
@@ -60,6 +61,7 @@ def test_every_key_reaches_the_settings(tmp_path: Path) -> None:
         order="newest",
         nice=False,
         heatmap=True,
+        heatmap_label="VIRAL",
         identifiers=False,
         gate="warn",
         model="resnet50-binary",

@@ -26,6 +26,7 @@ from watching import (
 import cxr_edge
 from cxr_edge.decode import DecodeLimits
 from cxr_edge.errors import OutputError, UsageError
+from cxr_edge.heatmap import heat_map_png
 from cxr_edge.watch import backlog, service
 from cxr_edge.watch.events import (
     Classified,
@@ -232,6 +233,20 @@ def test_a_heat_map_beside_the_result(watched: Settings) -> None:
     assert path.stem == good
     with Image.open(path) as image:
         image.load()
+
+
+def test_a_heat_map_of_one_label(watched: Settings) -> None:
+    good = put(watched.inbox / "good.dcm", dicom(1))
+    put(watched.inbox / "bad.dcm", b"no image " * 30)
+    with pytest.raises(UsageError, match="no label 'VIRAL'; it has NORMAL, PNEUMONIA"):
+        serve_once(replace(watched, heatmap=True, heatmap_label="VIRAL"))
+    serve_once(replace(watched, heatmap=True, heatmap_label="NORMAL"))
+    (path,) = watched.results.glob("*.png")
+    assert path.name == f"{good}-0.png"
+    classifier = cxr_edge.load(watched.model)
+    prediction = classifier.classify(watched.inbox / "good.dcm", keep_radiograph=True)
+    assert path.read_bytes() == heat_map_png(prediction, classifier.contract, "NORMAL")
+    assert path.read_bytes() != heat_map_png(prediction, classifier.contract)
 
 
 def test_without_identifiers(watched: Settings) -> None:

@@ -44,8 +44,8 @@ def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Who takes a result the moment it is there; the contents that were published, as often as they were."""
     write_result, contents = Outbox.write_result, list[str]()
 
-    def taken(outbox: Outbox, row: Row, heat_map: bytes | None = None) -> bool:
-        written = write_result(outbox, row, heat_map)
+    def taken(outbox: Outbox, row: Row, *heat_map: Any) -> bool:
+        written = write_result(outbox, row, *heat_map)
         contents.append(row["source"]["content_sha256"])
         (outbox.folder / f"{contents[-1]}.json").unlink()
         return written
