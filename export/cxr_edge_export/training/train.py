@@ -22,6 +22,7 @@ from cxr_edge_export.training.metrics_file import Metrics, SetFigures
 from cxr_edge_export.training.network import Built, NetworkImpossible, build, deployed
 from cxr_edge_export.training.run_folder import CURVES, SEEN, Beginning, RunFolder, State
 from cxr_edge_export.training.set_figures import set_figures
+from cxr_edge_export.training.sixteen_bits import describe_slow_16_bits
 from cxr_edge_export.training.trainee import seed_stage, training_of
 from cxr_edge_export.training.trainer import Told, Training, train_stages
 from cxr_edge_export.training.weights import NAMED, describe_weights
@@ -90,6 +91,8 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     split = select(file.recipe, request.data, request.validation, request.test)
     _refuse_seen_before(recipe, folder, split, request.data)
     _note_selection(split, told)
+    if words := describe_slow_16_bits(plan.precision):
+        told.note(words)
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, weights)
     with run.held():
