@@ -132,6 +132,9 @@ def classify(  # noqa: PLR0913 - typer reads the options from the signature
     if pdf is None and (language is not None or pdf_identifiers):
         message = f"{'--language' if language else '--pdf-identifiers'} is about reports; need --pdf FOLDER"
         raise UsageError(message)
+    if heatmap_label is not None and heatmap is None and pdf is None:
+        message = "--heatmap-label is about heat maps and reports; need --heatmap FOLDER or --pdf FOLDER"
+        raise UsageError(message)
     reports = ReportOptions(language=language or "en", identifiers=pdf_identifiers)
     side_files = SideFiles(heatmap, pdf, heatmap_label=heatmap_label, report_options=reports, overwrite=overwrite)
     side_files.check_extra()

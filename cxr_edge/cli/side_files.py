@@ -30,7 +30,7 @@ class SideFiles:
     """The folders of one call, None where none is wanted.
 
     Attributes:
-        heatmaps: for `<content_sha256>.png`, with a `heatmap_label` for `<content_sha256>-<label_index>.png`.
+        heatmaps: for `<content_sha256>.png`, with a `heatmap_label` for `<content_sha256>-<its number>.png`.
         reports: for `<content_sha256>.pdf`.
         heatmap_label: as for `heat_map`.
         report_options: of all reports.

@@ -80,6 +80,8 @@ def make_settings(config: Path | None, given: Mapping[str, object]) -> Settings:
         UsageError: the file cannot be read or holds something wrong (with its line), or inbox or results are missing.
     """
     values: dict[str, Any] = {} if config is None else read_config(config)
+    if given.get("heatmap") is False:
+        values.pop("heatmap_label", None)  # of the maps that are not wanted after all
     values |= {name: value for name, value in given.items() if value is not None}
     for name, option in (("inbox", "INBOX"), ("results", "--results")):
         if name not in values:

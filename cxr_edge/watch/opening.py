@@ -20,6 +20,7 @@ def load_model(settings: Settings, observer: Observer) -> Classifier:
 
     Raises:
         ModelError, ContractError, ProviderError, EnvironmentUnusable: as `cxr_edge.load`.
+        UsageError: heat maps are wanted of a model that has none, or for a label that it has not.
     """
     classifier = load(
         settings.model,

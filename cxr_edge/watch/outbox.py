@@ -125,7 +125,7 @@ class Outbox:
         Args:
             row: of one image whose bytes were read.
             heat_map: a PNG.
-            label_index: number of the label that was asked for; the PNG is then `<content_sha256>-<label_index>.png`.
+            label_index: number of the label that was asked for; the PNG is then `<content_sha256>-<number>.png`.
 
         Returns:
             Whether the row was written now. Either way it is on the disk.

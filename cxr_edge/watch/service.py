@@ -59,7 +59,7 @@ def run(settings: Settings, stop: threading.Event, observer: Observer) -> int:
 
     Raises:
         UsageError: there is no such inbox; another watcher is at work; the state belongs to other folders, or
-            to another model.
+            to another model; the model cannot draw the heat maps that are wanted.
         ModelError, ContractError, ProviderError, EnvironmentUnusable: as `cxr_edge.load`.
         OutputError: the state folder cannot be made, locked or written.
         InboxAway: with `once`, when the inbox goes away.

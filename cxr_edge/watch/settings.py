@@ -66,7 +66,7 @@ class Settings:
     once: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse folders that would feed the service its own output, and times that are no numbers.
+        """Refuse folders that would feed the service its own output, times that are no numbers, and contradictions.
 
         Raises:
             UsageError: results, state or a folder of `--after` is the inbox itself; the state is the results folder;

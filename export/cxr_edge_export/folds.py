@@ -91,8 +91,8 @@ def write_folds(
     for name, part in parts.items():
         chosen, filled = _filled(images, part, seed) if count is None else (part, [])
         if _usable(images, chosen, len(recipe.labels)):
-            words = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")[:LONGEST]
-            file = request.output / f"{len(folds) + 1:02}-{words}.txt"
+            short = re.sub(r"[^A-Za-z0-9]+", "-", name.replace("#", "N")).strip("-")[:LONGEST]
+            file = request.output / f"{len(folds) + 1:02}-{short}.txt"
             inside = (image.path.absolute() for image, taken in zip(images, chosen, strict=True) if taken)
             write_atomically(file, "".join(f"{path.as_posix()}\n" for path in inside).encode(), overwrite=False)
             folds.append(Fold(file, name, int(chosen.sum()), tuple(recipe.labels[label] for label in filled)))

@@ -16,6 +16,7 @@ from training_runs import SHORT, Watching, recipe_file, request
 
 from cxr_edge_export.recipe import Augmentation
 from cxr_edge_export.training import images as training_images
+from cxr_edge_export.training import sixteen_bits
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import train
@@ -177,16 +178,23 @@ def test_the_deployed_network_takes_what_it_is_fed_with(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
-def test_16_bits_are_for_training_alone(tmp_path: Path, data: Path, keras: Any, precision: str) -> None:
+def test_16_bits_are_for_training_alone(
+    tmp_path: Path, data: Path, keras: Any, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = recipe_file(tmp_path, training={"precision": precision, "averaging": 0.8, "stages": SHORT})
-    found = train(request(recipe, data, tmp_path / "run"), Watching())
+    monkeypatch.setattr(sixteen_bits, "times_as_long", {precision: 8.0}.__getitem__)
+    watching = Watching()
+    found = train(request(recipe, data, tmp_path / "run"), watching)
+    assert any("takes 8.0 times as long in it as in float32" in note for note in watching.notes)
     model = keras.saving.load_model(tmp_path / "run" / "model.keras", compile=False)
     assert {layer.dtype_policy.compute_dtype for layer in model.layers} == {"float32"}
     last = msgspec.json.decode((tmp_path / "run" / "history.json").read_bytes(), type=list[Row])[-1]
     assert found.validation.cross_entropy == pytest.approx(last.validation_loss, abs=0.01)
     with pytest.raises(KeyboardInterrupt):
         train(request(recipe, data, tmp_path / "other"), Watching(stop_after=15))
-    train(request(recipe, data, tmp_path / "other", resume=True), Watching())
+    resumed = Watching()
+    train(request(recipe, data, tmp_path / "other", resume=True), resumed)
+    assert not any("float32" in note for note in resumed.notes), "what cannot be changed any more"
     histories = [(tmp_path / name / "history.json").read_bytes() for name in ("run", "other")]
     assert histories[0] == histories[1]
 

@@ -148,3 +148,9 @@ def test_words_about_reports_without_reports(
 ) -> None:
     assert run(["classify", str(tmp_path), *option]) == 2
     assert capsys.readouterr().err == f"cxr-edge: {option[0]} is about reports; need --pdf FOLDER\n"
+
+
+def test_a_label_without_heat_maps_or_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["classify", str(tmp_path), "--heatmap-label", "NORMAL"]) == 2
+    found = capsys.readouterr().err
+    assert found == "cxr-edge: --heatmap-label is about heat maps and reports; need --heatmap FOLDER or --pdf FOLDER\n"

@@ -85,7 +85,9 @@ def test_options_become_settings(tmp_path: Path, seen: list[Settings]) -> None:
 
 def test_a_file_with_one_option_over_it(tmp_path: Path, seen: list[Settings]) -> None:
     config = tmp_path / "watch.toml"
-    config.write_text('inbox = "in"\nresults = "out"\norder = "newest"\nheatmap = true\n', encoding="utf-8")
+    config.write_text(
+        'inbox = "in"\nresults = "out"\norder = "newest"\nheatmap = true\nheatmap_label = "V"\n', encoding="utf-8"
+    )
     assert run(["watch", "--config", str(config), "--no-heatmap"]) == 0
     assert seen == [Settings(inbox=tmp_path / "in", results=tmp_path / "out", order="newest")]
 

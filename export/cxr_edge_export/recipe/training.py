@@ -159,7 +159,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
             ones for ever; `class-weights` weighs the loss; `none`.
         precision: `float32`, or computing in 16 bits with float32 weights, for hardware that gains by it; on other
-            hardware that is done as well, and is slow: `train` times both first, and says so.
+            hardware that is done as well, and may be many times slower: `train` times both, and says so.
         averaging: decay of an exponential moving average of the weights, which is what is validated and saved.
         initial_share: of the initial weights in those that are saved, once all stages are over: a fine-tuned network
             that is taken back a little keeps more of what it knew (Wortsman et al., CVPR 2022). Not in the history.

@@ -91,12 +91,12 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     split = select(file.recipe, request.data, request.validation, request.test)
     _refuse_seen_before(recipe, folder, split, request.data)
     _note_selection(split, told)
-    if words := describe_slow_16_bits(plan.precision):
-        told.note(words)
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, weights)
     with run.held():
         checkpoint = run.begin(beginning, file.text, resume=request.resume)
+        if checkpoint is None and (words := describe_slow_16_bits(plan.precision)):  # later it cannot be changed
+            told.note(words)
         training = Training(recipe, folder, split, seed, run, told)
         try:
             write_split(run, request.data, split)

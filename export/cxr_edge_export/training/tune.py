@@ -215,6 +215,8 @@ def trial_row(trial: "optuna.trial.FrozenTrial") -> TrialRow:
 def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Callable[[optuna.Trial], float]":
     import optuna
 
+    notes = set[str]()
+
     def run(trial: "optuna.Trial") -> float:
         folder = base.output / f"trial-{trial.number:04}"
         drawn = {p.path: p.draw(trial) for p in space.parameters}
@@ -227,7 +229,7 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
         weights = base.weights_folder or base.recipe.resolve().parent
         request = replace(base, recipe=file, output=folder, resume=False, weights_folder=weights)
         try:
-            found = train(request, _Pruning(trial, space, told))
+            found = train(request, _Pruning(trial, space, told, notes))
         except (TrainingDiverged, NetworkImpossible) as error:  # values that go alone, and not with one another
             raise optuna.TrialPruned from error
         finally:
@@ -244,7 +246,9 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
 class _Pruning:
     """Passes on what happens, and gives a trial up that stays below the median of the others."""
 
-    def __init__(self, trial: "optuna.Trial", space: Space, told: Told) -> None:
+    def __init__(self, trial: "optuna.Trial", space: Space, told: Told, notes: set[str]) -> None:
+        """`notes` were said of earlier trials."""
+        self._notes = notes
         self._trial, self._monitor, self._told, self._epochs = trial, space.monitor, told, 0
         self._before, self._trials = len(_finished(trial.study)), space.trials
 
@@ -255,7 +259,8 @@ class _Pruning:
         self._told.whole((self._before + share) / self._trials)
 
     def note(self, text: str) -> None:
-        if self._trial.number == 0:  # the same of all trials
+        if text not in self._notes:  # most are the same of all trials
+            self._notes.add(text)
             self._told.note(text)
 
     def epoch(self, row: Row) -> None:
