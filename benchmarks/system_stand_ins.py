@@ -45,8 +45,8 @@ EFFORTS: Final = {
     "small-transfer": Effort(800, (15, 5)),
 }
 MEMBERS: Final = {"gray-ensemble": ("gray-cnn-a", "gray-cnn-b")}
-PHANTOM_EFFORT: Final = Effort(24, (1, 1, 1))
-PHANTOMS_HELD_BACK: Final = 8  # of each class
+PHANTOM_EFFORT: Final = Effort(12, (1, 1, 1))
+PHANTOMS_HELD_BACK: Final = 4  # of each class
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def write_stand_in(name: str, scene: Scene, target: Path, *, images: int | None 
     if images is not None:
         recipe["training_data"]["images"] = images
     recipe["limits"] = recipe.get("limits", {}) | {"agreement_images": held}
-    recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 16 if scene.phantoms else 256)
+    recipe["quantization"]["images"] = min(recipe["quantization"]["images"], 4 if scene.phantoms else 256)
     recipe.pop("image_gate", None)
     if "metadata_csv" in recipe.get("selection", {}):  # another data set's
         recipe["selection"] = {"test": 0.0}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 import msgspec
 
@@ -18,6 +18,7 @@ from cxr_edge_export.shifts import Shifts, more_columns
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import in_words
 from cxr_edge_export.training.run_folder import RECIPE
+from cxr_edge_export.training.weights import name_of_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def _training(training: Training, title: str) -> Iterator[str]:
     plan, network = training.recipe.training, training.recipe.network
     if plan is None or network is None:
         return
-    weights = PureWindowsPath(network.weights).name  # which knows both separators: where a file lay tells of a machine
+    weights = name_of_weights(network.weights)  # where a file lay tells of a machine
     rows = [("Network", f"{network.backbone or 'plain'}, weights {weights}, output {network.output}")]
     rows += [("Layer behind it" if network.backbone else "Layer", _values(layer)) for layer in network.layers]
     rows += _stages(plan)

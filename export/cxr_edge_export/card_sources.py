@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from cxr_edge.contract import Contract, Member
 from cxr_edge.errors import UsageError
 from cxr_edge_export.original import joint_sha256
@@ -13,6 +15,7 @@ from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.shifts import Shifts, read_shifts
 from cxr_edge_export.training.metrics_file import Metrics, read_metrics
 from cxr_edge_export.training.run_folder import MODEL, RECIPE, read_own_recipe
+from cxr_edge_export.training.weights import NAMED, describe_weights, name_of_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ def trainings_of(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[
     recipe = _recipe(path, contract)
     if len(runs) == 1:
         _refuse_another_training(runs[0], recipe)
+        _refuse_other_weights(path.parent, recipe, found[0])
         if (told := recipe.training_data.images) != (count := found[0].training_images):
             message = f"{path} says training_data.images = {told}; the run in {runs[0]} had {count}"
             raise UsageError(message)
@@ -80,11 +84,29 @@ def _recipe(path: Path, contract: Contract) -> Recipe:
 
 
 def _refuse_another_training(run: Path, after: Recipe) -> None:
-    before = read_recipe(run / RECIPE).recipe
+    before, after = (_without_place_of_weights(recipe) for recipe in (read_recipe(run / RECIPE).recipe, after))
     refuse_another_reading_than(run, after, after.member)
     named = ("network", "training", "selection")
     if changed := [name for name in named if getattr(before, name) != getattr(after, name)]:
         message = f"the recipe beside the model tells another {', '.join(changed)} than the run in {run} had"
+        raise UsageError(message)
+
+
+def _without_place_of_weights(recipe: Recipe) -> Recipe:
+    """Where the file of initial weights lies tells of a machine, and nothing of the file."""
+    if recipe.network is None or recipe.network.weights in NAMED:
+        return recipe
+    name = f"file {name_of_weights(recipe.network.weights)}"  # `random` is no file of that name
+    return msgspec.structs.replace(recipe, network=msgspec.structs.replace(recipe.network, weights=name))
+
+
+def _refuse_other_weights(folder: Path, recipe: Recipe, metrics: Metrics) -> None:
+    """Hold the file of initial weights, where it is there, against the one that the run began with."""
+    weights = "random" if recipe.network is None else recipe.network.weights
+    if weights in NAMED or not (folder / weights).is_file():
+        return
+    if (found := describe_weights(weights, folder)) != metrics.weights:
+        message = f"the weights {folder / weights} are {found}; the run began with {metrics.weights}"
         raise UsageError(message)
 
 

@@ -140,6 +140,33 @@ def test_a_card_believes_no_run_with_another_training(converted: Path, workbench
         write_card(model, folder / "other.md", overwrite=False, runs=[run])
 
 
+@pytest.mark.parametrize("place", ["../first.keras", "C:\\networks\\first.keras"])
+def test_a_card_believes_a_run_whose_weights_lay_in_another_folder(
+    converted: Path, workbench: Any, tmp_path: Path, place: str
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copyfile(workbench.model, run / "model.keras")
+    (run / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
+    ours = tmp_path / "recipe.toml"
+    for name, weights in ((ours, "first.keras"), (run / "recipe.toml", place)):
+        raw = tomlkit.parse(workbench.recipe.read_text(encoding="utf-8"))
+        raw["training"] = {"stages": [{"epochs": 3, "batch": 8, "learning_rate": 0.01}]}
+        raw["network"] = {"backbone": "ResNet50", "weights": weights, "layers": [{"kind": "global-average-pool"}]}
+        name.write_text(tomlkit.dumps(raw), encoding="utf-8")
+    model = tmp_path / "model.onnx"
+    restamp(converted, ours, model, overwrite=False)
+    write_card(model, tmp_path / "CARD.md", overwrite=False, runs=[run])
+    (tmp_path / "first.keras").write_bytes(b"of another training")
+    with pytest.raises(UsageError, match=r"first\.keras are sha256:\w+; the run began with "):
+        write_card(model, tmp_path / "other.md", overwrite=False, runs=[run])
+    (tmp_path / "first.keras").unlink()
+    text = (run / "recipe.toml").read_text(encoding="utf-8").replace("first.keras", "second.keras")
+    (run / "recipe.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="tells another network than the run"):
+        write_card(model, tmp_path / "other.md", overwrite=False, runs=[run])
+
+
 def test_card_tells_how_it_was_trained(converted: Path) -> None:
     stage = {"epochs": 3, "batch": 8, "learning_rate": 0.01}
     stages = [stage, {**stage, "augmentation": {"zoom": 0.2}}]

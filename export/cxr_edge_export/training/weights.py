@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any, Final
 
 from cxr_edge.errors import ModelError
@@ -30,6 +30,11 @@ def describe_weights(weights: str, folder: Path) -> str:
     except OSError as error:
         message = f"the weights {folder / weights} cannot be read: {error.strerror}"
         raise ModelError(message) from None
+
+
+def name_of_weights(weights: str) -> str:
+    """`random`, `imagenet`, or the name of a file without its folders, whichever system wrote the path."""
+    return PureWindowsPath(weights).name
 
 
 def load_weights(built: "Built", file: Path) -> None:
