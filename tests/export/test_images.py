@@ -1,6 +1,7 @@
 """What an epoch is made of: which images, in which order, how they weigh, and what their finer classes are."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from cxr_edge.preprocess import preprocess
 from cxr_edge_export.dataset import LabelledImage, read_images, tensors
 from cxr_edge_export.recipe import Augmentation
 from cxr_edge_export.training.images import (
+    FEWEST,
     TOGETHER,
     Images,
     augmented,
-    class_weights,
+    bordered,
     epoch_order,
+    image_weights,
     load_images,
     normalized,
 )
@@ -43,7 +46,7 @@ def drawn(balance: str, epoch: int, seed: int = 3) -> list[int]:
     return [int(index) for index in epoch_order(images(), balance, seed, epoch)]
 
 
-@pytest.mark.parametrize("balance", ["none", "class-weights"])
+@pytest.mark.parametrize("balance", ["none", "class-weights", "class-and-border-weights"])
 def test_every_image_once_in_another_order_each_epoch(balance: str) -> None:
     assert sorted(drawn(balance, 0)) == list(range(60))
     assert drawn(balance, 0) == drawn(balance, 0) != drawn(balance, 1)
@@ -63,9 +66,52 @@ def test_as_many_of_each_class_as_the_rarest_has(balance: str) -> None:
 
 
 def test_classes_weigh_the_same_and_images_one_on_average() -> None:
-    weights = class_weights(LABELS)
-    np.testing.assert_allclose(weights * np.bincount(LABELS), 20, rtol=1e-6)
-    assert weights[LABELS].mean() == pytest.approx(1)
+    weights = image_weights(images(), "class-weights")
+    assert weights is not None
+    np.testing.assert_allclose(np.bincount(LABELS, weights), 20, rtol=1e-6)
+    assert len(set(weights.tolist())) == 3
+    assert image_weights(images(), "none") is None
+
+
+def test_classes_weigh_the_same_with_a_border_and_without_one() -> None:
+    some = np.arange(60) % 5 < 2
+    some[40:] = True
+    weights = image_weights(replace(images(), bordered=some), "class-and-border-weights")
+    assert weights is not None
+    for part in (some, ~some):
+        np.testing.assert_allclose(np.bincount(LABELS[part], weights[part]), part.sum() / 3, rtol=1e-6)
+    assert len(set(weights.tolist())) == 6
+
+
+def with_borders(folder: Path, counts: dict[str, tuple[int, int]]) -> tuple[LabelledImage, ...]:
+    """Noise of each class, so many with a border and so many without."""
+    from PIL import Image
+
+    generator = np.random.Generator(np.random.PCG64(5))
+    for label, (bars, none) in counts.items():
+        (folder / label).mkdir()
+        for number in range(bars + none):
+            pixels = generator.integers(20, 230, (24, 24), np.uint8)
+            if number < bars:
+                pixels[-4:] = 0
+            Image.fromarray(pixels).save(folder / label / f"{number:02}.png")
+    return read_images(folder, recipe_of().labels)
+
+
+def test_borders_are_seen_in_the_order_of_the_images(tmp_path: Path) -> None:
+    listed = with_borders(tmp_path, {"NORMAL": (FEWEST, FEWEST + 2), "PNEUMONIA": (FEWEST + 1, FEWEST)})
+    expected = [int(image.path.stem) < FEWEST + image.label for image in listed]
+    assert bordered(listed, recipe_of()).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("healthy", "said"),
+    [((9, 10), "NORMAL with a border: 9;"), ((12, 9), "NORMAL without a border: 9;"), ((0, 30), "with a border: 0;")],
+)
+def test_too_few_with_a_border_or_without_are_refused(tmp_path: Path, healthy: tuple[int, int], said: str) -> None:
+    listed = with_borders(tmp_path, {"NORMAL": healthy, "PNEUMONIA": (FEWEST, FEWEST)})
+    with pytest.raises(UsageError, match=f"{said}.* needs 10 of each class"):
+        bordered(listed, recipe_of())
 
 
 def test_kernels_that_give_fractions_are_augmented_too() -> None:

@@ -14,12 +14,14 @@ pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./exp
 from recipes import LAYERS
 from training_runs import SHORT, Watching, recipe_file, request
 
+from cxr_edge.phantom import chest_phantom
 from cxr_edge_export.recipe import Augmentation
 from cxr_edge_export.training import images as training_images
 from cxr_edge_export.training import sixteen_bits
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Row
 from cxr_edge_export.training.train import train
+from cxr_edge_export.training.trainee import Trainee
 
 
 def test_it_learns(finished: tuple[Path, Metrics, Watching], keras: Any) -> None:
@@ -96,6 +98,29 @@ def test_sigmoid_and_every_balance(tmp_path: Path, data: Path, balance: str) -> 
     network = {"layers": LAYERS, "output": "sigmoid"}
     found = train(request(recipe_file(tmp_path, training=plan, network=network), data, tmp_path / "run"), Watching())
     assert (found.validation.auc or 0) > 0.9
+
+
+def test_images_with_a_border_are_balanced_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for label, bars in (("NORMAL", 36), ("PNEUMONIA", 32)):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for seed in range(60):
+            pixels = chest_phantom(64, 60, seed=seed, opacity=0.9 if label == "PNEUMONIA" else 0.0)
+            if seed < bars:
+                pixels[:, :4] = 0
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{label}{seed}.png")
+    seen: list[tuple[int, float]] = []
+    real = Trainee.step
+
+    def listening(trainee: Trainee, inputs: Any, truth: Any, weights: Any) -> float:
+        seen.extend(zip(truth[0].tolist(), weights.tolist(), strict=True))
+        return real(trainee, inputs, truth, weights)
+
+    monkeypatch.setattr(Trainee, "step", listening)
+    plan = {"balance": "class-and-border-weights", "stages": [{"epochs": 1, "batch": 1, "learning_rate": 0.01}]}
+    train(request(recipe_file(tmp_path, training=plan), tmp_path / "data", tmp_path / "run"), Watching())
+    labels, weights = (np.array(column) for column in zip(*seen, strict=True))
+    assert len({round(weight, 5) for weight in weights}) == 4, "two classes, with a border and without"
+    np.testing.assert_allclose(np.bincount(labels, weights), labels.size / 2, rtol=1e-5)
 
 
 def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any) -> None:

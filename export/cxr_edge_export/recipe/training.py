@@ -157,7 +157,8 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
             (Lin et al., ICCV 2017; exponent 2).
         label_smoothing: of the loss.
         balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
-            ones for ever; `class-weights` weighs the loss; `none`.
+            ones for ever; `class-weights` weighs the loss; `class-and-border-weights` does so among the images with a
+            border and among those without one, so that a border tells nothing of the class; `none`.
         precision: `float32`, or computing in 16 bits with float32 weights, for hardware that gains by it; on other
             hardware that is done as well, and may be many times slower: `train` times both, and says so.
         averaging: decay of an exponential moving average of the weights, which is what is validated and saved.
@@ -176,7 +177,7 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
     gradient_clip: Annotated[float, Meta(gt=0)] | None = None
     loss: Literal["cross-entropy", "focal"] = "cross-entropy"
     label_smoothing: Annotated[float, Meta(ge=0, lt=0.5)] = 0.0
-    balance: Literal["none", "undersample", "undersample-once", "class-weights"] = "none"
+    balance: Literal["none", "undersample", "undersample-once", "class-weights", "class-and-border-weights"] = "none"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     averaging: Annotated[float, Meta(gt=0, lt=1)] | None = None
     initial_share: Fraction = 0.0

@@ -12,7 +12,8 @@ from cxr_edge.contract import Member
 from cxr_edge.errors import UsageError
 from cxr_edge.preprocess.contrast import apply_contrast
 from cxr_edge.processors import available_threads
-from cxr_edge_export.dataset import LabelledImage, all_damaged_named, rule_of, tensors
+from cxr_edge_export.clusters import look
+from cxr_edge_export.dataset import LabelledImage, all_damaged_named, decoded, rule_of, tensors
 from cxr_edge_export.recipe import Augmentation, Recipe
 from cxr_edge_export.training.augment import augment, rounded
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOGETHER = 64  # images that one thread prepares before it reports
+FEWEST = 10  # images of each class, with a border and without; of fewer, each would weigh too much
 EPOCH, IMAGE = 1, 2  # which kind of draw a generator is for
 
 
@@ -31,6 +33,7 @@ class Images:
         gray: (N, rows, columns), uint8; float32 for kernels that give fractions. Channels are all equal.
         labels: int64 (N,).
         untrimmed: as `gray`, of images that keep the edges which the contract trims; None where not asked for.
+        bordered: bool (N,), those with a border, as `clusters.look` sees it; None where not asked for.
         finer: int64 (N,), the auxiliary classes; None without any, or where they were not asked for.
     """
 
@@ -38,6 +41,7 @@ class Images:
     labels: "NDArray[np.int64]"
     finer: "NDArray[np.int64] | None"
     untrimmed: "NDArray[Any] | None" = None
+    bordered: "NDArray[np.bool_] | None" = None
 
 
 def load_images(
@@ -71,6 +75,31 @@ def load_images(
         finer=classes,
         untrimmed=_all_gray(images, recipe, _untrimmed(member), told) if untrimmed else None,
     )
+
+
+def bordered(images: Sequence[LabelledImage], recipe: Recipe) -> "NDArray[np.bool_]":
+    """Which images have a border, bool (N,).
+
+    Raises:
+        ModelError: an image cannot be decoded.
+        UsageError: too few images of some class have one, or have none, for the classes to be balanced in both groups.
+    """
+
+    def has_border(place: int) -> bool:
+        return look(decoded(images[place], place, recipe.rendering)).bordered
+
+    with all_damaged_named(images, recipe.rendering), ThreadPoolExecutor(available_threads()) as threads:
+        found = np.array(list(threads.map(has_border, range(len(images)))), np.bool_)
+    for label, name in enumerate(recipe.labels):
+        some = found[[image.label == label for image in images]]
+        for count, word in ((int(some.sum()), "with"), (int((~some).sum()), "without")):
+            if count < FEWEST:
+                message = (
+                    f"training images of {name} {word} a border: {count}; training.balance = "
+                    f'"class-and-border-weights" needs {FEWEST} of each class with one and as many without'
+                )
+                raise UsageError(message)
+    return found
 
 
 def _untrimmed(member: Member) -> Member:
@@ -127,6 +156,24 @@ def class_weights(labels: "NDArray[np.int64]") -> "NDArray[np.float32]":
     """Weight of each class, such that all weigh the same in sum and an image weighs 1 on average."""
     counts = np.bincount(labels)
     return (labels.size / (counts.size * counts)).astype(np.float32)
+
+
+def image_weights(images: Images, balance: str) -> "NDArray[np.float32] | None":
+    """Weight of each image in the loss, float32 (N,), 1 on average; None where all weigh the same.
+
+    Args:
+        images: of the training set; with `bordered` for `class-and-border-weights`, which balances the classes within
+            each group. Idrissi et al. (CLeaR 2022) weigh the groups alike, too: a rare one would then count too much.
+        balance: of the recipe.
+    """
+    if balance == "class-weights":
+        return class_weights(images.labels)[images.labels]
+    if balance != "class-and-border-weights" or images.bordered is None:
+        return None
+    weights = np.empty(images.labels.size, np.float32)
+    for part in (images.bordered, ~images.bordered):
+        weights[part] = class_weights(images.labels[part])[images.labels[part]]
+    return weights
 
 
 def augmented(

@@ -153,6 +153,8 @@ def _load(training: Training, stage: Stage) -> _Loaded:
         trained = name == "training"
         untrimmed = trained and augmentation.untrimmed > 0
         sets.append(data.load_images(images, training.recipe, stage.side, told, finer=trained, untrimmed=untrimmed))
+    if training.plan.balance == "class-and-border-weights":
+        sets[0] = replace(sets[0], bordered=data.bordered(training.split.training, training.recipe))
     return _Loaded(
         training=sets[0],
         validation=sets[1],
@@ -226,14 +228,14 @@ def _epoch(training: Training, course: _Course, state: State) -> Row:
     stage, total = plan.stages[state.stage], len(state.rows)
     order = data.epoch_order(loaded.training, plan.balance, training.seed, total)
     rate, steps = trainee.learning_rate(), data.steps(order.size, stage.batch)
-    weigh = data.class_weights(loaded.training.labels) if plan.balance == "class-weights" else None
+    weights = data.image_weights(loaded.training, plan.balance)
     reseed(training.seed, total)
     losses: list[float] = []
     label = f"stage {state.stage + 1} of {len(plan.stages)}, epoch {state.epoch + 1} of {stage.epochs}"
     for number, (indices, inputs) in enumerate(_ahead(training, loaded, order, stage.batch, total), 1):
         images = loaded.training
         truth = [images.labels[indices], *([] if images.finer is None else [images.finer[indices]])]
-        losses.append(trainee.step(inputs, truth, None if weigh is None else weigh[truth[0]]))
+        losses.append(trainee.step(inputs, truth, None if weights is None else weights[indices]))
         training.told.progress(label, number, steps)
         training.told.whole(share_done(training.recipe, plan, state.stage, state.epoch + number / steps))
     with trainee.averaged():
