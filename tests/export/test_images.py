@@ -23,11 +23,11 @@ from cxr_edge_export.training.images import (
     TOGETHER,
     Images,
     augmented,
-    bordered,
     epoch_order,
     image_weights,
     load_images,
     normalized,
+    with_border,
 )
 
 LABELS = np.array([0] * 9 + [1] * 30 + [2] * 21)
@@ -101,7 +101,7 @@ def with_borders(folder: Path, counts: dict[str, tuple[int, int]]) -> tuple[Labe
 def test_borders_are_seen_in_the_order_of_the_images(tmp_path: Path) -> None:
     listed = with_borders(tmp_path, {"NORMAL": (FEWEST, FEWEST + 2), "PNEUMONIA": (FEWEST + 1, FEWEST)})
     expected = [int(image.path.stem) < FEWEST + image.label for image in listed]
-    assert bordered(listed, recipe_of()).tolist() == expected
+    assert with_border(listed, recipe_of()).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_borders_are_seen_in_the_order_of_the_images(tmp_path: Path) -> None:
 def test_too_few_with_a_border_or_without_are_refused(tmp_path: Path, healthy: tuple[int, int], said: str) -> None:
     listed = with_borders(tmp_path, {"NORMAL": healthy, "PNEUMONIA": (FEWEST, FEWEST)})
     with pytest.raises(UsageError, match=f"{said}.* needs 10 of each class"):
-        bordered(listed, recipe_of())
+        with_border(listed, recipe_of())
 
 
 def test_kernels_that_give_fractions_are_augmented_too() -> None:

@@ -88,6 +88,18 @@ def test_trials_that_diverge_are_given_up(tmp_path: Path, data: Path) -> None:
         tune(TuneRequest(base=request(recipe, data, tmp_path / "none"), space=space), Watching())
 
 
+def test_a_balance_that_the_images_do_not_allow_ends_its_trial_alone(tmp_path: Path, data: Path) -> None:
+    plan = {"balance": "none", "stages": [{"epochs": 1, "batch": 8, "learning_rate": 0.01}]}
+    recipe, space = recipe_file(tmp_path, training=plan), tmp_path / "space.toml"
+    choices = '[[parameters]]\npath = "training.balance"\nchoices = ["class-and-border-weights", "none"]\n'
+    space.write_text("trials = 3\nseed = 1\n" + choices, encoding="utf-8")
+    rows = tune(TuneRequest(base=request(recipe, data, tmp_path / "search"), space=space), Watching())
+    pruned = [row.values["training.balance"] != "none" for row in rows]
+    assert any(pruned)
+    assert not all(pruned)
+    assert [row.figure is None for row in rows] == pruned
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

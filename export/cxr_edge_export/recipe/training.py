@@ -158,7 +158,8 @@ class TrainingPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True
         label_smoothing: of the loss.
         balance: `undersample` draws as many images of each class in each epoch, anew; `undersample-once` the same
             ones for ever; `class-weights` weighs the loss; `class-and-border-weights` does so among the images with a
-            border and among those without one, so that a border tells nothing of the class; `none`.
+            border (before `trim`, one edge of 4 pixels of a single gray level) and among those without one, so that to
+            have one tells nothing of the class: of each class 10 with one and 10 without are needed; `none`.
         precision: `float32`, or computing in 16 bits with float32 weights, for hardware that gains by it; on other
             hardware that is done as well, and may be many times slower: `train` times both, and says so.
         averaging: decay of an exponential moving average of the weights, which is what is validated and saved.

@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOGETHER = 64  # images that one thread prepares before it reports
-FEWEST = 10  # images of each class, with a border and without; of fewer, each would weigh too much
+FEWEST = 10  # images of each class, with a border and without: what fewer show would be learnt by heart
 EPOCH, IMAGE = 1, 2  # which kind of draw a generator is for
+BY_BORDER = "class-and-border-weights"
+
+
+class BalanceImpossible(UsageError):  # noqa: N818 - named after what cannot be
+    """The images cannot be balanced as the recipe asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +82,38 @@ def load_images(
     )
 
 
-def bordered(images: Sequence[LabelledImage], recipe: Recipe) -> "NDArray[np.bool_]":
-    """Which images have a border, bool (N,).
+def with_border(
+    images: Sequence[LabelledImage], recipe: Recipe, told: Callable[[int], None] = lambda _done: None
+) -> "NDArray[np.bool_]":
+    """Which images have a border as the file holds them, before `trim`: bool (N,).
+
+    Args:
+        images: of the training set.
+        recipe: rendering and labels.
+        told: is told how many were looked at.
 
     Raises:
         ModelError: an image cannot be decoded.
-        UsageError: too few images of some class have one, or have none, for the classes to be balanced in both groups.
+        BalanceImpossible: too few of some class have one, or have none, to be balanced in both groups.
     """
 
     def has_border(place: int) -> bool:
         return look(decoded(images[place], place, recipe.rendering)).bordered
 
     with all_damaged_named(images, recipe.rendering), ThreadPoolExecutor(available_threads()) as threads:
-        found = np.array(list(threads.map(has_border, range(len(images)))), np.bool_)
+        found = np.zeros(len(images), np.bool_)
+        for place, one in enumerate(threads.map(has_border, range(len(images)))):
+            found[place] = one
+            told(place + 1)
     for label, name in enumerate(recipe.labels):
         some = found[[image.label == label for image in images]]
         for count, word in ((int(some.sum()), "with"), (int((~some).sum()), "without")):
             if count < FEWEST:
                 message = (
                     f"training images of {name} {word} a border: {count}; training.balance = "
-                    f'"class-and-border-weights" needs {FEWEST} of each class with one and as many without'
+                    f'"{BY_BORDER}" needs {FEWEST} of each class with one and as many without'
                 )
-                raise UsageError(message)
+                raise BalanceImpossible(message)
     return found
 
 
@@ -163,13 +178,15 @@ def image_weights(images: Images, balance: str) -> "NDArray[np.float32] | None":
 
     Args:
         images: of the training set; with `bordered` for `class-and-border-weights`, which balances the classes within
-            each group. Idrissi et al. (CLeaR 2022) weigh the groups alike, too: a rare one would then count too much.
+            each group (Idrissi et al., CLeaR 2022, have all groups weigh the same, too).
         balance: of the recipe.
     """
     if balance == "class-weights":
         return class_weights(images.labels)[images.labels]
-    if balance != "class-and-border-weights" or images.bordered is None:
+    if balance != BY_BORDER:
         return None
+    if images.bordered is None:
+        raise AssertionError  # `train` looks at them before
     weights = np.empty(images.labels.size, np.float32)
     for part in (images.bordered, ~images.bordered):
         weights[part] = class_weights(images.labels[part])[images.labels[part]]

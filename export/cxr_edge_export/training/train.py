@@ -1,7 +1,7 @@
 """One training run from a recipe and a folder of labelled images: begun, gone on with, finished."""
 
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,11 +103,22 @@ def train(request: TrainRequest, told: Told) -> Metrics:
             _write_seen(run, recipe, folder, split)
             if split.test:
                 data.load_images(split.test, recipe, None)  # a damaged one is found now, not after hours of training
-            built, state = train_stages(training, checkpoint)
+            built, state = train_stages(_with_borders(training), checkpoint)
         except Exception:
             run.withdraw()  # where no epoch came to its end: a mended recipe may take the folder
             raise
         return _finish(training, built, state, beginning)
+
+
+def _with_borders(training: Training) -> Training:
+    """With which images have a border, where the recipe weighs them by it; looked at once, not in every stage."""
+    if training.plan.balance != data.BY_BORDER:
+        return training
+    images, told = training.split.training, training.told
+    found = data.with_border(
+        images, training.recipe, lambda done: told.progress("borders of training images", done, len(images))
+    )
+    return replace(training, bordered=found)
 
 
 def _refuse_seen_before(recipe: Recipe, folder: Path, split: Split, data: Path) -> None:

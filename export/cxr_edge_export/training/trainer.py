@@ -61,6 +61,7 @@ class Training:
         seed: of everything that is drawn.
         run: the folder of the run.
         told: who watches.
+        bordered: bool (N,), which training images have a border; None where it is not asked.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Training:
     seed: int
     run: RunFolder
     told: Told
+    bordered: "NDArray[np.bool_] | None" = None
 
     @property
     def plan(self) -> TrainingPlan:
@@ -153,10 +155,8 @@ def _load(training: Training, stage: Stage) -> _Loaded:
         trained = name == "training"
         untrimmed = trained and augmentation.untrimmed > 0
         sets.append(data.load_images(images, training.recipe, stage.side, told, finer=trained, untrimmed=untrimmed))
-    if training.plan.balance == "class-and-border-weights":
-        sets[0] = replace(sets[0], bordered=data.bordered(training.split.training, training.recipe))
     return _Loaded(
-        training=sets[0],
+        training=replace(sets[0], bordered=training.bordered),
         validation=sets[1],
         member=data.member_of_size(training.recipe, stage.side),
         augmentation=augmentation,

@@ -16,6 +16,7 @@ from cxr_edge_export.recipe import parse_recipe, read_recipe
 from cxr_edge_export.selection import select
 from cxr_edge_export.training.backend import keras_module
 from cxr_edge_export.training.changed_recipe import as_searched, changed_recipe
+from cxr_edge_export.training.images import BalanceImpossible
 from cxr_edge_export.training.network import NetworkImpossible
 from cxr_edge_export.training.run_folder import CHECKPOINT, Row, RunFolder
 from cxr_edge_export.training.space import Space, read_space
@@ -230,7 +231,7 @@ def _objective(base: TrainRequest, space: Space, text: str, told: Told) -> "Call
         request = replace(base, recipe=file, output=folder, resume=False, weights_folder=weights)
         try:
             found = train(request, _Pruning(trial, space, told, notes))
-        except (TrainingDiverged, NetworkImpossible) as error:  # values that go alone, and not with one another
+        except (TrainingDiverged, NetworkImpossible, BalanceImpossible) as error:  # other values may go
             raise optuna.TrialPruned from error
         finally:
             keras_module().utils.clear_session()
