@@ -165,7 +165,7 @@ def test_the_second_signal_ends_it_at_once(tiny: Path, image: File) -> None:
         assert server.process.poll() is None
         began = time.monotonic()
         assert server.ends(signal.SIGINT) == 130
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert answer.exception() is not None
 
 

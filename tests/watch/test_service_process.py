@@ -82,7 +82,7 @@ def test_the_second_signal_ends_it_at_once(tmp_path: Path, tiny: Path) -> None:
         assert watcher.process.poll() is None
         began = time.monotonic()
         assert watcher.ends(signal.SIGINT)[0] == 130
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert rows(outbox) == {}
 
 
