@@ -94,21 +94,30 @@ def test_early_stopping_takes_the_best_weights(tmp_path: Path, data: Path) -> No
 
 
 @pytest.mark.parametrize("balance", ["none", "undersample", "undersample-once", "class-weights"])
-def test_sigmoid_and_every_balance(tmp_path: Path, data: Path, balance: str) -> None:
+def test_a_sigmoid_learns_with_classes_balanced_in_each_way(tmp_path: Path, data: Path, balance: str) -> None:
     plan = {"balance": balance, "stages": [{"epochs": 10, "batch": 8, "learning_rate": 0.01}]}
     network = {"layers": LAYERS, "output": "sigmoid"}
     found = train(request(recipe_file(tmp_path, training=plan, network=network), data, tmp_path / "run"), Watching())
     assert (found.validation.auc or 0) > 0.9
 
 
-def test_images_with_a_border_are_balanced_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for label, bars in (("NORMAL", 36), ("PNEUMONIA", 32)):
-        (tmp_path / "data" / label).mkdir(parents=True)
-        for seed in range(60):
+BY_BORDER = {"balance": "class-and-border-weights", "stages": [{"epochs": 1, "batch": 1, "learning_rate": 0.01}] * 2}
+
+
+def with_borders(folder: Path, counts: dict[str, tuple[int, int]]) -> Path:
+    """Phantoms of each class, so many of so many with a black bar."""
+    for label, (bars, total) in counts.items():
+        (folder / label).mkdir(parents=True)
+        for seed in range(total):
             pixels = chest_phantom(64, 60, seed=seed, opacity=0.9 if label == "PNEUMONIA" else 0.0)
             if seed < bars:
                 pixels[:, :4] = 0
-            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{label}{seed}.png")
+            Image.fromarray(pixels).save(folder / label / f"{label}{seed}.png")
+    return folder
+
+
+def test_images_with_a_border_are_balanced_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = with_borders(tmp_path / "data", {"NORMAL": (36, 60), "PNEUMONIA": (32, 60)})
     seen: list[tuple[int, float]] = []
     real = Trainee.step
 
@@ -117,14 +126,25 @@ def test_images_with_a_border_are_balanced_apart(tmp_path: Path, monkeypatch: py
         return real(trainee, inputs, truth, weights)
 
     monkeypatch.setattr(Trainee, "step", listening)
-    plan = {"balance": "class-and-border-weights", "stages": [{"epochs": 1, "batch": 1, "learning_rate": 0.01}] * 2}
-    train(request(recipe_file(tmp_path, training=plan), tmp_path / "data", tmp_path / "run"), Watching())
+    watching = Watching()
+    train(request(recipe_file(tmp_path, training=BY_BORDER), folder, tmp_path / "run"), watching)
+    assert not any("times as much" in note for note in watching.notes)
     stages = [[(label, round(weight, 5)) for label, weight in part] for part in np.array_split(seen, 2)]
     assert sorted(stages[0]) == sorted(stages[1])
     sums = [weight * count for (_, weight), count in Counter(stages[0]).items()]
     np.testing.assert_allclose(sorted(sums)[::2], sorted(sums)[1::2], rtol=1e-4, err_msg="of two classes in each group")
     assert len(sums) == 4
     assert sum(sums) == pytest.approx(len(stages[0]), rel=1e-4)
+
+
+def test_few_images_that_decide_much_are_worth_a_word(tmp_path: Path) -> None:
+    folder = with_borders(tmp_path / "data", {"NORMAL": (20, 60), "PNEUMONIA": (460, 500)})
+    plan = {**BY_BORDER, "stages": [{"epochs": 1, "batch": 64, "learning_rate": 0.01}]}
+    watching = Watching()
+    train(request(recipe_file(tmp_path, training=plan), folder, tmp_path / "run"), watching)
+    said = [note for note in watching.notes if "times as much as the mean image" in note]
+    assert len(said) == 1
+    assert "weigh 1" in said[0]
 
 
 def test_the_auxiliary_output_is_dropped(tmp_path: Path, data: Path, keras: Any) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOGETHER = 64  # images that one thread prepares before it reports
+HEAVY = 10.0  # times the mean image: what is rarer than this is worth a word
 FEWEST = 10  # images of each class, with a border and without: what fewer show would be learnt by heart
 EPOCH, IMAGE = 1, 2  # which kind of draw a generator is for
 BY_BORDER = "class-and-border-weights"
@@ -187,9 +188,14 @@ def image_weights(images: Images, balance: str) -> "NDArray[np.float32] | None":
         return None
     if images.bordered is None:
         raise AssertionError  # `train` looks at them before
-    weights = np.empty(images.labels.size, np.float32)
-    for part in (images.bordered, ~images.bordered):
-        weights[part] = class_weights(images.labels[part])[images.labels[part]]
+    return weights_by_border(images.labels, images.bordered)
+
+
+def weights_by_border(labels: "NDArray[np.int64]", bordered: "NDArray[np.bool_]") -> "NDArray[np.float32]":
+    """Weight of each image, such that the classes weigh the same among those with a border, and among those without."""
+    weights = np.empty(labels.size, np.float32)
+    for part in (bordered, ~bordered):
+        weights[part] = class_weights(labels[part])[labels[part]]
     return weights
 
 
