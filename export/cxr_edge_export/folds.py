@@ -16,7 +16,7 @@ from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, 
 from cxr_edge_export.image_files import refuse_inside
 from cxr_edge_export.patients import describe_unknown
 from cxr_edge_export.recipe import Recipe, read_recipe
-from cxr_edge_export.selection import patients_by_class, read_selected
+from cxr_edge_export.selection import once, patients_by_class, read_selected
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +65,8 @@ def write_folds(
     a class, as a family of names mostly does, is filled up with other patients of it: as large a share as it has of the
     classes of its own. Those images are as in training; the cluster's own are not.
 
+    Of files with the same bytes the first alone is taken, as in training.
+
     Args:
         request: what to cut.
         progress: is told how many images were looked at.
@@ -78,11 +80,7 @@ def write_folds(
     recipe = read_recipe(request.recipe).recipe
     refuse_inside(request.output, request.data)
     _make_folder(request.output)
-    held = () if request.test is None else read_selected(recipe, request.test, request.data)
-    images = without(read_selected(recipe, request.data, request.data), held)
-    if not images:
-        message = f"{request.test} holds back all images of {request.data}"
-        raise UsageError(message)
+    images = _images(request, recipe)
     if words := describe_unknown([image.patient for image in images]):
         note(words)
     seed, count = recipe.selection.seed, request.by_patient
@@ -100,6 +98,20 @@ def write_folds(
         message = f"{request.data} has no part with {FEWEST} images of each class inside and outside of it"
         raise UsageError(message)
     return folds
+
+
+def _images(request: FoldsRequest, recipe: Recipe) -> tuple[LabelledImage, ...]:
+    """What is to be cut: neither held back nor the same as another."""
+    held = () if request.test is None else read_selected(recipe, request.test, request.data)
+    pool = without(read_selected(recipe, request.data, request.data), held)
+    if not pool:
+        message = f"{request.test} holds back all images of {request.data}"
+        raise UsageError(message)
+    images = once(pool)
+    if not images:
+        message = f"each image of {request.data} stands in several classes with the same bytes"
+        raise UsageError(message)
+    return images
 
 
 def _by_source(images: Sequence[LabelledImage], rendering: Rendering, progress: Progress) -> "Parts":

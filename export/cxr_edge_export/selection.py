@@ -48,12 +48,12 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
     _refuse_shared(*held)
     pool, left_out = _selected(recipe, data, data)
     pool = without(pool, (image for images in held for image in images or ()))
-    once = _once(pool)
-    fewer = _fewer(once, recipe)
+    single = once(pool)
+    fewer = _fewer(single, recipe)
     everything = _as_many_of_each(fewer, plan.seed) if plan.undersample else fewer
     left_out |= {
-        "double, or of several classes": len(pool) - len(once),
-        "further of a patient": len(once) - len(fewer),
+        "double, or of several classes": len(pool) - len(single),
+        "further of a patient": len(single) - len(fewer),
         "more than the smallest class has": len(fewer) - len(everything),
     }
     left_out = {why: count for why, count in left_out.items() if count}
@@ -143,7 +143,7 @@ def with_patients(images: Sequence[LabelledImage], recipe: Recipe, data: Path) -
     return tuple(replace(i, patient=rows.of(relative_to(i.path, data))[0] or i.patient) for i in images)
 
 
-def _once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
+def once(images: Sequence[LabelledImage]) -> tuple[LabelledImage, ...]:
     """The first of identical files; files of several classes with the same bytes all go."""
     labels: dict[str, set[int]] = {}
     for image in images:

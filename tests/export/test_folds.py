@@ -1,6 +1,8 @@
 """Whole clusters of source, left out of training one at a time."""
 
+import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,13 +95,27 @@ def test_held_back_images_are_in_no_fold(request_to: FoldsRequest, capsys: pytes
         write_folds(request_to)
 
 
+def test_the_same_bytes_are_in_one_fold_once(request_to: FoldsRequest, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(request_to.data, folder)
+    shutil.copyfile(folder / "NORMAL" / "IM-0000-0001.png", folder / "NORMAL" / "IM-9999-0001.png")
+    shutil.copyfile(folder / "NORMAL" / "IM-0004-0001.png", folder / "PNEUMONIA" / "person999_virus_1.png")
+    folds = write_folds(replace(request_to, data=folder, by_patient=2))
+    listed = [Path(line).name for fold in folds for line in fold.file.read_text(encoding="utf-8").splitlines()]
+    assert len(listed) == len(set(listed)) == 159, "160 and two doubles: one is left out, of the other both"
+    assert not {"IM-9999-0001.png", "IM-0004-0001.png", "person999_virus_1.png"} & set(listed)
+
+
 def test_too_few_images_make_no_fold(request_to: FoldsRequest, tmp_path: Path) -> None:
     for label in ("NORMAL", "PNEUMONIA"):
         (tmp_path / "few" / label).mkdir(parents=True)
-        Image.fromarray(chest_phantom(40, 40)).save(tmp_path / "few" / label / f"{label}.png")
+        Image.fromarray(chest_phantom(40, 40, seed=len(label))).save(tmp_path / "few" / label / f"{label}.png")
     few = FoldsRequest(recipe=request_to.recipe, data=tmp_path / "few", test=None, output=tmp_path / "folds")
     with pytest.raises(UsageError, match="no part with 10 images of each class"):
         write_folds(few)
+    shutil.copyfile(tmp_path / "few" / "NORMAL" / "NORMAL.png", tmp_path / "few" / "PNEUMONIA" / "PNEUMONIA.png")
+    with pytest.raises(UsageError, match="in several classes with the same bytes"):
+        write_folds(replace(few, output=tmp_path / "other"))
 
 
 def test_folds_by_patient_share_none_and_cover_all(

@@ -23,6 +23,7 @@ from cxr_edge_export.training.images import (
     TOGETHER,
     Images,
     augmented,
+    describe_heaviest,
     epoch_order,
     image_weights,
     load_images,
@@ -81,6 +82,21 @@ def test_classes_weigh_the_same_with_a_border_and_without_one() -> None:
     for part in (some, ~some):
         np.testing.assert_allclose(np.bincount(LABELS[part], weights[part]), part.sum() / 3, rtol=1e-6)
     assert len(set(weights.tolist())) == 6
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [  # (healthy, sick) with a border, then without
+        ((10, 210, 50, 50), "each of 10 of NORMAL with a border weighs as 11.0 images do on average"),
+        ((20, 20, 5000, 100), "each of 100 of PNEUMONIA without a border weighs as 25.5 images do on average"),
+        ((10, 190, 50, 50), ""),
+    ],
+)
+def test_the_heaviest_images_are_named(cells: tuple[int, int, int, int], said: str) -> None:
+    labels = np.repeat([0, 1, 0, 1], cells)
+    bordered = np.repeat([True, True, False, False], cells)
+    words = describe_heaviest(labels, bordered, recipe_of())
+    assert words == (f"few images decide much: {said}" if said else "")
 
 
 def with_borders(folder: Path, counts: dict[str, tuple[int, int]]) -> tuple[LabelledImage, ...]:

@@ -41,7 +41,7 @@ class MetadataColumns(Strict, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Selection(Strict, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which images of the data folder are used. Never the same bytes twice.
+    """Which images of the data folder are used. Never the same bytes twice, but in lists, which are taken whole.
 
     Attributes:
         classes: where they lie; default: one sub-folder per label.

@@ -199,6 +199,17 @@ def weights_by_border(labels: "NDArray[np.int64]", bordered: "NDArray[np.bool_]"
     return weights
 
 
+def describe_heaviest(labels: "NDArray[np.int64]", bordered: "NDArray[np.bool_]", recipe: Recipe) -> str:
+    """In words, for a person, which images weigh far more than others by class and border; empty where none do."""
+    weights = weights_by_border(labels, bordered)
+    first = int(weights.argmax())
+    if weights[first] <= HEAVY:
+        return ""
+    count = int((weights == weights[first]).sum())
+    group = f"{recipe.labels[labels[first]]} {'with' if bordered[first] else 'without'} a border"
+    return f"few images decide much: each of {count} of {group} weighs as {weights[first]:.1f} images do on average"
+
+
 def augmented(
     images: Images, indices: "NDArray[np.int64]", plan: Augmentation, seed: int, epoch: int
 ) -> "NDArray[Any]":

@@ -118,10 +118,8 @@ def _with_borders(training: Training) -> Training:
     found = data.with_border(
         images, training.recipe, lambda done: told.progress("borders of training images", done, len(images))
     )
-    heaviest = data.weights_by_border(np.array([image.label for image in images], np.int64), found).max()
-    if heaviest > data.HEAVY:
-        words = "images of the rarest class and border weigh"
-        told.note(f"{words} {heaviest:.0f} times as much as the mean image in training: few images decide much")
+    if words := data.describe_heaviest(np.array([image.label for image in images], np.int64), found, training.recipe):
+        told.note(words)
     return replace(training, bordered=found)
 
 
