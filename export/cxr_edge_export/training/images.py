@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOGETHER = 64  # images that one thread prepares before it reports
-HEAVY = 10.0  # times the mean image: what is rarer than this is worth a word
+HEAVY = 10.0  # times an image weighs on average: above it few of them steer the training
 FEWEST = 10  # images of each class, with a border and without: what fewer show would be learnt by heart
 EPOCH, IMAGE = 1, 2  # which kind of draw a generator is for
 BY_BORDER = "class-and-border-weights"
@@ -192,7 +192,12 @@ def image_weights(images: Images, balance: str) -> "NDArray[np.float32] | None":
 
 
 def weights_by_border(labels: "NDArray[np.int64]", bordered: "NDArray[np.bool_]") -> "NDArray[np.float32]":
-    """Weight of each image, such that the classes weigh the same among those with a border, and among those without."""
+    """Weight of each image, float32 (N,), such that the classes weigh the same with a border, and without one.
+
+    Args:
+        labels: int64 (N,); each class is in both groups.
+        bordered: bool (N,).
+    """
     weights = np.empty(labels.size, np.float32)
     for part in (bordered, ~bordered):
         weights[part] = class_weights(labels[part])[labels[part]]
@@ -200,7 +205,13 @@ def weights_by_border(labels: "NDArray[np.int64]", bordered: "NDArray[np.bool_]"
 
 
 def describe_heaviest(labels: "NDArray[np.int64]", bordered: "NDArray[np.bool_]", recipe: Recipe) -> str:
-    """In words, for a person, which images weigh far more than others by class and border; empty where none do."""
+    """In words, for a person, which images weigh far more than others by class and border; empty where none do.
+
+    Args:
+        labels: int64 (N,); each class is in both groups.
+        bordered: bool (N,).
+        recipe: the labels' names.
+    """
     weights = weights_by_border(labels, bordered)
     first = int(weights.argmax())
     if weights[first] <= HEAVY:
