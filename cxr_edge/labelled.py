@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,11 @@ def set_sha256(digests: Iterable[str]) -> str:
     return hashlib.sha256("".join(sorted(digests)).encode()).hexdigest()
 
 
+def composed(name: str) -> str:
+    """A name in Unicode's composed form: macOS and some archives decompose accents, which look the same."""
+    return unicodedata.normalize("NFC", name)
+
+
 def class_folders(folder: Path, labels: Sequence[str]) -> dict[str, str]:
     """Label -> path of its sub-folder, in the order of `labels`; classes without one are left out.
 
@@ -65,15 +71,16 @@ def class_folders(folder: Path, labels: Sequence[str]) -> dict[str, str]:
     """
     try:
         with os.scandir(folder) as entries:
-            found = {entry.name: entry.path for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+            shown = (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            found = {composed(entry.name): entry.path for entry in shown}
     except OSError as error:
         message = f"{folder} cannot be read: {error.strerror}"
         raise UsageError(message) from None
-    if not found or not set(found) <= set(labels):
+    if not found or not set(found) <= set(map(composed, labels)):
         there = ", ".join(sorted(found)) or "none"
         message = f"{folder} has the sub-folders {there}; need one for each class of the model: {', '.join(labels)}"
         raise UsageError(message)
-    return {label: found[label] for label in labels if label in found}
+    return {label: found[composed(label)] for label in labels if composed(label) in found}
 
 
 def read_csv(file: Path, labels: Sequence[str]) -> tuple[LabelledImage, ...]:

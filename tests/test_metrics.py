@@ -120,6 +120,14 @@ def test_wilson_interval() -> None:
     assert metrics.share(0, 0) is None
 
 
+@pytest.mark.parametrize("groups", [[0, 0, 0, 1, 1, 2], [0, 1, 2, 3, 3, 3]])
+def test_one_patient_of_a_side_says_nothing_of_others(groups: list[int]) -> None:
+    truth = np.array([0, 0, 0, 1, 1, 1], np.bool_)
+    score = np.array([0.1, 0.4, 0.6, 0.5, 0.7, 0.9])
+    interval = metrics.bootstrap_interval(lambda w: metrics.auc(truth, score, w), truth, np.array(groups))
+    assert interval == Interval(metrics.auc(truth, score, np.ones(6, np.int64)), 0.0, 1.0)
+
+
 def test_auc_interval_holds_the_estimate() -> None:
     rng = np.random.Generator(np.random.PCG64(4))
     truth = np.arange(200) < 80

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from cxr_edge.evaluate.collect import Collected
 from cxr_edge.evaluate.report import Data
-from cxr_edge.metrics import Counts
+from cxr_edge.metrics import Counts, describe_lumped
 
 ENOUGH_IMAGES = 50  # of each class
 
@@ -26,6 +26,8 @@ def warnings(collected: Collected, data: Data, counts: Counts, conflicts: Sequen
     yield from _repetitions(collected, data)
     if conflicts:
         yield f"{len(conflicts)} patients have positive images and negative ones; they count as positive"
+    if words := describe_lumped([case.patient for case in collected.cases]):
+        yield words
     if data.patients is not None and data.images_without_patient:
         yield f"the patient of {data.images_without_patient} images is not known; each counts as a patient of its own"
 

@@ -4,7 +4,7 @@ from cxr_edge.metrics.bootstrap import bootstrap_interval
 from cxr_edge.metrics.calibration import ReliabilityBin, brier_score, expected_calibration_error, reliability
 from cxr_edge.metrics.classes import ClassFigures, class_figures, confusion_matrix, macro_recall
 from cxr_edge.metrics.counts import Counts, count_at, share, wilson_interval
-from cxr_edge.metrics.patients import Patients, by_patient
+from cxr_edge.metrics.patients import Patients, by_patient, describe_lumped
 from cxr_edge.metrics.ranking import (
     Curve,
     auc,
@@ -32,6 +32,7 @@ __all__ = [
     "class_figures",
     "confusion_matrix",
     "count_at",
+    "describe_lumped",
     "expected_calibration_error",
     "macro_recall",
     "precision_recall_curve",

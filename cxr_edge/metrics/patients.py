@@ -1,5 +1,6 @@
 """From images to patients."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,6 +9,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+MANY_IMAGES, MUCH = 10, 0.2  # at least so many images, and such a share of all, are a lot for one patient
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +29,22 @@ class Patients:
     positive: "NDArray[np.bool_]"
     score: "NDArray[np.float64]"
     conflicts: tuple[int, ...]
+
+
+def describe_lumped(patients: Sequence[str | None]) -> str:
+    """That one patient has very many of the images, as where several share an identifier; empty where none has.
+
+    Args:
+        patients: of each image; None: not known.
+    """
+    counted = Counter(patient for patient in patients if patient is not None)
+    most = max(counted.values(), default=0)
+    if most < MANY_IMAGES or most < MUCH * len(patients):
+        return ""
+    return (
+        f"one patient has {most} of the {len(patients)} images, as names, folders, tags or a CSV tell it: if these are "
+        "of several patients, tell them apart"
+    )
 
 
 def by_patient(patients: Sequence[str | None], positive: "NDArray[np.bool_]", score: "NDArray[np.float64]") -> Patients:

@@ -90,12 +90,13 @@ def card(contract: Contract, sha256: str, beside: Beside = Beside()) -> str:
         lines += ["", f"## {_cell(title[:1].upper() + title[1:])}", "", "| | |", "|---|---|"]
         lines += [f"| {_cell(name)} | {_cell(value)} |" for name, value in rows]
     for training in beside.trainings:
-        lines += _training(training, "Training" if len(beside.trainings) == 1 else f"Training of {training.member}")
+        title = "Training" if len(beside.trainings) == 1 else f"Training of {training.member}"
+        lines += _training(training, contract, title)
     lines += _shifted(beside.shifts)
     return "\n".join(lines) + "\n"
 
 
-def _training(training: Training, title: str) -> Iterator[str]:
+def _training(training: Training, contract: Contract, title: str) -> Iterator[str]:
     plan, network = training.recipe.training, training.recipe.network
     if plan is None or network is None:
         return
@@ -120,7 +121,9 @@ def _training(training: Training, title: str) -> Iterator[str]:
         ("Parameters", f"{found.parameters:,}, {found.trainable_parameters:,} of them trained in the last stage"),
     ]
     if found.test is not None:
-        rows += [("Keras on the run's test images", f"{in_words(found.test)}; not by an operating point")]
+        other = training.positive_labels != contract.positive_labels
+        of = f"; its AUC is that of {' and '.join(training.positive_labels)}" if other else ""
+        rows += [("Keras on the run's test images", f"{in_words(found.test)}; not by an operating point{of}")]
     yield from ["", f"## {_cell(title)}", "", "| | |", "|---|---|"]
     yield from (f"| {_cell(name)} | {_cell(value)} |" for name, value in rows)
 

@@ -26,11 +26,13 @@ class Training:
         member: its name in the contract.
         recipe: its `network` and `training`.
         metrics: of the run that it came out of.
+        positive_labels: of the run: whose summed probability the AUC in `metrics` is of.
     """
 
     member: str
     recipe: Recipe
     metrics: Metrics
+    positive_labels: tuple[str, ...]
 
 
 def trainings_of(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[Training, ...]:
@@ -52,9 +54,9 @@ def trainings_of(runs: Sequence[Path], contract: Contract, path: Path) -> tuple[
         if (told := recipe.training_data.images) != (count := found[0].training_images):
             message = f"{path} says training_data.images = {told}; the run in {runs[0]} had {count}"
             raise UsageError(message)
-        return (Training(names[0], recipe, found[0]),)
-    members = zip(runs, recipe.contract_members, found, strict=True)
-    return tuple(Training(member.name, _members_own(run, recipe, member), metrics) for run, member, metrics in members)
+        return (Training(names[0], recipe, found[0], read_recipe(runs[0] / RECIPE).recipe.positive_labels),)
+    owns = [_members_own(run, recipe, member) for run, member in zip(runs, recipe.contract_members, strict=True)]
+    return tuple(Training(*one, one[1].positive_labels) for one in zip(names, owns, found, strict=True))
 
 
 def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
@@ -78,7 +80,10 @@ def _refuse_other_networks(runs: Sequence[Path], contract: Contract) -> None:
 def _recipe(path: Path, contract: Contract) -> Recipe:
     found = read_recipe(path) if path.is_file() else None
     if found is None or found.sha256 != contract.identity.recipe_sha256:
-        message = f"training runs are held against the recipe that the model was made by; {path} is not that one"
+        message = (
+            f"training runs are held against the recipe that the model was made by; {path} is not that one: "
+            "give it as --recipe"
+        )
         raise UsageError(message)
     return found.recipe
 

@@ -14,6 +14,7 @@ from cxr_edge_export import dataset, graph, onnx_float
 from cxr_edge_export.bias_correction import correct_biases, give_biases
 from cxr_edge_export.certify import certify, run
 from cxr_edge_export.dataset import Progress
+from cxr_edge_export.doubts import describe_chance, doubts
 from cxr_edge_export.fuse import fuse
 from cxr_edge_export.gate_families import check_families, read_families, with_families
 from cxr_edge_export.held_back import (
@@ -95,10 +96,9 @@ def convert(
     check_families(request.families, recipe)
     sets = gather_sets(request, recipe, request.models)
     _refuse_too_few(sets.agreement, recipe)
-    said = note_on_tests(request.models, sets.validation, recipe, request.calibration)
-    for text in (said, _note_on_doubles(sets.validation)):
-        if text is not None:
-            note(text)
+    for words in (note_on_tests(request.models, sets.validation, recipe, request.calibration), *doubts(sets, recipe)):
+        if words:
+            note(words)
     original = load_original(request.models, recipe)
     calibration = calibration_tensors(sets, recipe, progress)
     network = build_float_graph(original, recipe, calibration[:CHECK_IMAGES])
@@ -108,6 +108,8 @@ def convert(
     policy = fit_image_gate(network, recipe, sets.training, progress)
     policy = with_families(policy, network, recipe, read_families(request.families, sets, recipe), progress)
     contract = certify(network, original, recipe_file, sets, progress=progress, as_float=request.as_float)
+    if words := describe_chance(contract.parity.validation.auc_reference):
+        note(words)
     contract = replace(contract, gate=policy)
     content = stamp(network, contract)
     publish(content, request.output, overwrite=request.overwrite)
@@ -183,12 +185,6 @@ def _refuse_too_few(agreement: "Sequence[dataset.LabelledImage]", recipe: Recipe
             f"{recipe.data.agreement_images})"
         )
         raise LimitBroken(message)
-
-
-def _note_on_doubles(images: "Sequence[dataset.LabelledImage]") -> str | None:
-    if doubles := len(images) - len(dataset.distinct(images)):
-        return f"{doubles} of the {len(images)} validation images repeat the bytes of another; they count twice"
-    return None
 
 
 def calibration_tensors(sets: dataset.Sets, recipe: Recipe, progress: Progress) -> "list[dict[str, NDArray[Any]]]":

@@ -82,14 +82,14 @@ def read_images(
         classes: which files are of which class, where that is not one sub-folder per label. Sub-folders that no rule
             names are refused; files in the others that no rule takes are left out of a folder, and refused in a list.
         root: usually the folder of the quantization-calibration images.
-        left_out: counts the files of a folder that no rule takes.
+        left_out: counts the files of a folder that are not taken: why -> how many.
 
     Raises:
         UsageError: the source is unreadable, empty, of an unknown class, or lists a file that is not there.
         ModelError: an image cannot be read; the message holds its place among the images, from 1, not its name.
     """
     rules = tuple(classes) or tuple(ClassRule(label=label) for label in labels)
-    paths = images_listed(source, root) if source.is_file() else images_in(source, rules)
+    paths = images_listed(source, root) if source.is_file() else images_in(source, rules, left_out)
     found = [(path, rule_of(path, rules)) for path in paths]
     if source.is_file():
         strange = next((path for path, rule in found if rule is None), None)
@@ -119,10 +119,15 @@ def label_files(
 def rule_of(path: Path, rules: Sequence[ClassRule]) -> ClassRule | None:
     """The rule that takes a file: the first that fits, of those that name the nearest folder above it; None: none."""
     for parent in path.parents:
-        named = [rule for rule in rules if (rule.folder or rule.label) == parent.name]
+        named = [rule for rule in rules if _lies_in(parent, rule)]
         if named:
-            return next((rule for rule in named if rule.name_contains in path.name), None)
+            name = labelled.composed(path.name)
+            return next((rule for rule in named if labelled.composed(rule.name_contains) in name), None)
     return None
+
+
+def _lies_in(folder: Path, rule: ClassRule) -> bool:
+    return labelled.composed(folder.name) == labelled.composed(rule.folder or rule.label)
 
 
 def without(images: Iterable[LabelledImage], excluded: Iterable[LabelledImage]) -> tuple[LabelledImage, ...]:
@@ -288,11 +293,11 @@ def _labelled(
 ) -> Iterator[LabelledImage]:
     taken = [(path, rule) for path, rule in found if rule is not None]
     for place, (path, rule) in enumerate(taken, start=1):
-        folder = rule.folder or rule.label
+        folder = next(parent for parent in path.parents if _lies_in(parent, rule))
         try:
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            message = f"image {place} of {source}, in the folder {folder!r}, cannot be read: {reason_of(error)}"
+            message = f"image {place} of {source}, in the folder {folder.name!r}, cannot be read: {reason_of(error)}"
             raise ModelError(message) from None
-        patient = patient_of_file(path, next(parent for parent in path.parents if parent.name == folder), sha256)
+        patient = patient_of_file(path, folder, sha256)
         yield LabelledImage(path=path, label=labels.index(rule.label), patient=patient, sha256=sha256)

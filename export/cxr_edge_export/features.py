@@ -1,7 +1,7 @@
 """What out-of-distribution images are told by: a layer's spatial mean, whitened, as an output of the graph."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cxr_edge.errors import ModelError, UsageError
-from cxr_edge_export.graph import TAIL
+from cxr_edge_export.graph import NORMALIZATION, TAIL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def add_pooled_layer(network: onnx.ModelProto, layer: str) -> None:
 
     Args:
         network: quantized or float; the layer's values are taken as the next layer sees them.
-        layer: its Keras name.
+        layer: its Keras name. A convolution that was merged with its batch normalization goes by that one's name.
 
     Raises:
         ModelError: the graph has no such layer, or its output is no feature map.
@@ -110,17 +110,59 @@ def add_projection(network: onnx.ModelProto, space: Subspace) -> None:
 
 def _layer_output(network: onnx.ModelProto, layer: str) -> tuple[str, int]:
     """(tensor, channels) of a Keras layer's feature map, after its quantization where it has one."""
-    # tf2onnx: MODEL/LAYER_1/Relu:0, the number counting uses of the layer
-    named = re.compile(rf"(?:^|/){re.escape(layer)}(?:_\d+)?/[^/]+$")
-    outputs = [output for node in network.graph.node for output in node.output]
-    found = [name for name in outputs if named.search(name.removesuffix("_DequantizeLinear_Output"))]
-    quantized = [name for name in found if name.endswith("_DequantizeLinear_Output")]
-    inferred = onnx.shape_inference.infer_shapes(network).graph
-    shapes = {value.name: value.type.tensor_type.shape.dim for value in inferred.value_info}
-    for name in (*quantized, *found):
-        base = name.removesuffix("_DequantizeLinear_Output")
-        dimensions = list(shapes.get(base) or shapes.get(name) or [])
-        if len(dimensions) == 4 and dimensions[1].dim_value:  # noqa: PLR2004 - N, C, H, W
-            return name, dimensions[1].dim_value
-    message = f"the graph has no feature map of a layer {layer!r}"
+    found = _feature_maps(network)
+    if of_layer := [one for one in found if layer in one.scopes]:
+        return of_layer[-1].tensor, of_layer[-1].channels
+    message = (
+        f"the graph has no feature map of a layer {layer!r} (one that was merged with the next goes by that one's name)"
+        f"; it has: {', '.join(dict.fromkeys(one.scopes[0] for one in found)) or 'none'}"
+    )
     raise ModelError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class _FeatureMap:
+    """A tensor [N, C, H, W], the number of its channels, its Keras layer, and the scopes inside of that."""
+
+    tensor: str
+    channels: int
+    scopes: tuple[str, ...]
+
+
+def _feature_maps(network: onnx.ModelProto) -> list[_FeatureMap]:
+    """Each feature map that is computed, in the order of the graph.
+
+    tf2onnx names a tensor MODEL/LAYER/Relu:0; of Keras 3 each scope has a number behind it, MODEL_1/LAYER_1. What it
+    puts before a layer, to bring the layer's input into order, ends in __NUMBER:0.
+    """
+    inferred = onnx.shape_inference.infer_shapes(network).graph
+    shapes = {value.name: list(value.type.tensor_type.shape.dim) for value in inferred.value_info}
+    found, prefixes = [], set[str]()
+    for tensor in _computed(network):
+        base = tensor.removesuffix("_DequantizeLinear_Output")
+        dimensions = shapes.get(base) or shapes.get(tensor) or []
+        if len(dimensions) != len("NCHW") or not dimensions[1].dim_value or _only_brings_order(base):
+            continue
+        prefix, *scopes = base.split("/")
+        if len(scopes) > 1 and re.fullmatch(r"[^:]+(:\d+)?", scopes.pop()) and ":" not in "".join(scopes):
+            found.append(_FeatureMap(tensor, int(dimensions[1].dim_value), tuple(scopes)))
+            prefixes |= {prefix, scopes[0]}
+    if not all(re.search(r"_\d+$", scope) for scope in prefixes):
+        return found
+    return [replace(one, scopes=tuple(re.sub(r"_\d+$", "", scope) for scope in one.scopes)) for one in found]
+
+
+def _only_brings_order(tensor: str) -> bool:
+    return tensor.startswith((f"{TAIL}/", f"{NORMALIZATION}/")) or re.search(r"__\d+(:\d+)?$", tensor) is not None
+
+
+def _computed(network: onnx.ModelProto) -> list[str]:
+    """Tensors that depend on the image, in the order of the graph."""
+    constants = {constant.name for constant in network.graph.initializer} | {""}
+    found: list[str] = []
+    for node in network.graph.node:
+        if constants.issuperset(node.input):
+            constants.update(node.output)
+        else:
+            found += node.output
+    return found

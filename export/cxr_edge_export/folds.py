@@ -14,7 +14,7 @@ from cxr_edge.files import write_atomically
 from cxr_edge_export import clusters
 from cxr_edge_export.dataset import LabelledImage, Progress, all_damaged_named, decoded, without
 from cxr_edge_export.image_files import refuse_inside
-from cxr_edge_export.patients import describe_unknown
+from cxr_edge_export.patients import describe_shared, describe_unknown
 from cxr_edge_export.recipe import Recipe, read_recipe
 from cxr_edge_export.selection import once, patients_by_class, read_selected
 
@@ -81,7 +81,8 @@ def write_folds(
     refuse_inside(request.output, request.data)
     _make_folder(request.output)
     images = _images(request, recipe)
-    if words := describe_unknown([image.patient for image in images]):
+    patients = [image.patient for image in images]
+    for words in filter(None, (describe_unknown(patients), describe_shared(patients))):
         note(words)
     seed, count = recipe.selection.seed, request.by_patient
     parts = _by_source(images, recipe.rendering, progress) if count is None else _by_patient(images, count, recipe)

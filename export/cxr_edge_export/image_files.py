@@ -1,11 +1,13 @@
 """Which files of a folder or of a list are images: told by suffix or content, before any is decoded."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_edge.decode.sniff import sniff
+from cxr_edge.decode.sniff import FileFormat, sniff
 from cxr_edge.errors import InputError, ModelError, UsageError
+from cxr_edge.labelled import composed
 from cxr_edge_export.patients import RASTERS
 from cxr_edge_export.recipe import ClassRule
 
@@ -13,12 +15,13 @@ SUFFIXES = RASTERS | {".dcm"}
 HEAD_BYTES = 4096  # which tell the format of a file with another name: a PACS exports DICOM without a suffix
 
 
-def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
+def images_in(folder: Path, rules: Sequence[ClassRule], left_out: Counter[str] | None = None) -> list[Path]:
     """The images in the class folders, sorted: by their suffix, others by their content; nothing hidden.
 
     Args:
         folder: of the class folders.
         rules: which name these.
+        left_out: counts the files that are not taken, and why.
 
     Raises:
         UsageError: it is no folder, has others than class folders, a link to a folder inside one, or a file that no
@@ -28,9 +31,9 @@ def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
     if not folder.is_dir():
         message = f"{folder} is neither a folder nor a list file"
         raise UsageError(message)
-    wanted = {rule.folder or rule.label for rule in rules}
+    wanted = {composed(rule.folder or rule.label) for rule in rules}
     found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not found or not set(found) <= wanted:
+    if not found or not set(map(composed, found)) <= wanted:
         message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
         raise UsageError(message)
     paths = [path for name in found for path in sorted((folder / name).rglob("*"))]
@@ -43,10 +46,15 @@ def images_in(folder: Path, rules: Sequence[ClassRule]) -> list[Path]:
     shown = [path for path in shown if not path.is_dir()]
     for path in shown:
         first, *deeper = path.relative_to(folder).parts[:-1]
-        if other := next((name for name in deeper if name in wanted and name != first), None):
+        if other := next((name for name in deeper if composed(name) in wanted and name != first), None):
             message = f"the folder {first!r} of {folder} holds a folder {other!r}: which class is meant?"
             raise UsageError(message)
-    return [path for path in shown if _is_image(path, path.relative_to(folder))]
+    images = [path for path in shown if _is_image(path, path.relative_to(folder))]
+    if left_out is not None:
+        beside = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+        counts = {"in no class folder": sum(path.is_file() for path in beside), "no images": len(shown) - len(images)}
+        left_out.update({why: count for why, count in counts.items() if count})
+    return images
 
 
 def _is_image(path: Path, below: Path) -> bool:
@@ -56,7 +64,7 @@ def _is_image(path: Path, below: Path) -> bool:
         message = f"{where} a link leads nowhere, or to no file"
         raise UsageError(message)
     try:
-        if path.suffix.lower() not in SUFFIXES and not _has_known_format(path):
+        if path.suffix.strip().lower() not in SUFFIXES and not _is_known_by_content(path):
             return False
     except OSError as error:
         message = f"{where} a file cannot be read: {reason_of(error)}"
@@ -68,14 +76,15 @@ def _is_image(path: Path, below: Path) -> bool:
     return True
 
 
-def _has_known_format(path: Path) -> bool:
+def _is_known_by_content(path: Path) -> bool:
+    """DICOM, whatever it is called; a picture with digits for a suffix or none: x.jpeg.bak is no second image."""
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     try:
-        sniff(head)
+        found = sniff(head)
     except InputError:
         return False
-    return True
+    return not any(map(str.isalpha, path.suffix)) or found in (FileFormat.DICOM, FileFormat.DICOM_WITHOUT_PREAMBLE)
 
 
 def refuse_inside(output: Path, data: Path) -> None:
@@ -113,13 +122,16 @@ def images_listed(listing: Path, root: Path | None) -> list[Path]:
         message = f"the list {listing} cannot be read: {error}"
         raise UsageError(message) from None
     entries = [Path(line) for line in lines if line and not line.startswith("#")]
+    if not entries:
+        message = f"the list {listing} names no file"
+        raise UsageError(message)
     bases = [listing.resolve().parent]
     if root is not None:
         resolved = root.resolve()
         bases += [resolved, *resolved.parents]
     first = next((entry for entry in entries if not entry.is_absolute()), None)  # of others any base will do
     base = next((base for base in bases if first is None or is_file(base / first)), None)
-    if not entries or base is None:
+    if base is None:
         above = "" if root is None else f" or from any folder above {root}"
         message = f"the first entry of {listing} is not there, seen from its folder{above}"
         raise UsageError(message)

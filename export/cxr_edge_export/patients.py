@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cxr_edge.decode.hush import hushed
 from cxr_edge.labelled import patient_of
+from cxr_edge.metrics import describe_lumped
 
 RASTERS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})  # suffixes of files without tags
 ALONE = "alone "  # before the SHA-256 of an image of which nothing is known
@@ -45,6 +46,11 @@ def describe_unknown(patients: Collection[str]) -> str:
         f"nothing tells the patient of {unknown} of {len(patients)} images: each counts as one of its own, and two "
         "of one patient may train and judge; name patients in a CSV (selection.metadata_csv), or give each a folder"
     )
+
+
+def describe_shared(patients: Collection[str]) -> str:
+    """That many images are told to be of one patient, in words for a person; empty where no patient has many."""
+    return describe_lumped([known(patient) for patient in patients])
 
 
 def relative_to(path: Path, root: Path) -> str:

@@ -1,19 +1,17 @@
 """Which images train, which validate, which test: no bytes twice, and no patient on two sides."""
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, read_images, rule_of, without
-from cxr_edge_export.image_files import is_file
+from cxr_edge_export.metadata import Metadata
 from cxr_edge_export.patients import relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe
-from cxr_edge_export.recipe.training import MetadataColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,20 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
         pool = without(pool, drawn[-1])
     split = Split(pool, without(drawn[0], drawn[1]), drawn[1], left_out)
     for name, images in (("train", split.training), ("validate", split.validation)):
-        missing = [label for index, label in enumerate(recipe.labels) if all(i.label != index for i in images)]
+        missing = [index for index, _ in enumerate(recipe.labels) if all(i.label != index for i in images)]
         if missing:
-            message = f"{data} leaves no image of {', '.join(missing)} to {name} on{_left_out_words('; ', left_out)}"
+            there = ", ".join(filter(None, (_counted(everything, index, recipe.labels) for index in missing)))
+            names = ", ".join(recipe.labels[index] for index in missing)
+            words = f"; of each, the other sets take at least one patient, and there are {there}" if there else ""
+            message = f"{data} leaves no image of {names} to {name} on{words}{_left_out_words('; ', left_out)}"
             raise UsageError(message)
     return split
+
+
+def _counted(images: Sequence[LabelledImage], label: int, labels: Sequence[str]) -> str:
+    """How many images and patients of a class there are, in words; empty where there are none."""
+    found = [image.patient for image in images if image.label == label]
+    return f"{len(found)} images of {len(set(found))} patients of {labels[label]}" if found else ""
 
 
 def _refuse_shared(validation: tuple[LabelledImage, ...] | None, test: tuple[LabelledImage, ...] | None) -> None:
@@ -117,7 +124,7 @@ def _selected(recipe: Recipe, source: Path, data: Path) -> tuple[tuple[LabelledI
     images = read_images(source, recipe.labels, classes=recipe.classes, root=data, left_out=left_out)
     if plan.metadata_csv is None:
         return images, dict(left_out)
-    rows = _Metadata(data, plan.metadata_csv, plan.metadata_columns)
+    rows = Metadata(data, plan.metadata_csv, plan.metadata_columns)
     kept = []
     for image in images:
         patient, view = rows.of(relative_to(image.path, data))
@@ -139,7 +146,7 @@ def with_patients(images: Sequence[LabelledImage], recipe: Recipe, data: Path) -
     plan = recipe.selection
     if plan.metadata_csv is None or not images:
         return tuple(images)
-    rows = _Metadata(data, plan.metadata_csv, plan.metadata_columns)
+    rows = Metadata(data, plan.metadata_csv, plan.metadata_columns)
     return tuple(replace(i, patient=rows.of(relative_to(i.path, data))[0] or i.patient) for i in images)
 
 
@@ -198,69 +205,3 @@ def patients_by_class(images: Iterable[LabelledImage]) -> dict[int, list[str]]:
     for patient, label in sorted({image.patient: image.label for image in images}.items()):
         found.setdefault(label, []).append(patient)
     return found
-
-
-class _Metadata:
-    """What a CSV tells of files: by their path below the data folder, or by their name where that tells one row.
-
-    A row of which the file is there by its path is no other file's of that name.
-    """
-
-    def __init__(self, data: Path, name: str, names: MetadataColumns) -> None:
-        """Read it.
-
-        Raises:
-            UsageError: unreadable, a column is absent or there twice, a line has other columns than the header, or a
-                file stands there twice with different values.
-        """
-        self._data, self._file = data, data / name
-        self._rows: dict[str, tuple[str, str]] = {}
-        self._named: dict[str, set[str]] = {}
-        file = self._file
-        try:
-            with file.open(encoding="utf-8-sig", newline="") as stream:
-                header = stream.readline()
-                stream.seek(0)
-                # as Excel writes it, by country
-                self._read(csv.DictReader(stream, delimiter=max(",;\t", key=header.count), strict=True), names)
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            message = f"the metadata {file} cannot be read: {error}"
-            raise UsageError(message) from None
-
-    def of(self, path: str) -> tuple[str, str | None]:
-        """(patient, view), each empty where there is no such column; ("", None) of a file that is not listed.
-
-        Raises:
-            UsageError: only its name is listed, several times with different values.
-        """
-        if path in self._rows:
-            return self._rows[path]
-        listed = self._named.get(PurePosixPath(path).name, set())
-        found = {self._rows[other] for other in listed if not is_file(self._data / other)}
-        if len(found) > 1:
-            message = f"{self._file} lists several files of one name; its paths have to be those below the data folder"
-            raise UsageError(message)
-        return next(iter(found), ("", None))
-
-    def _read(self, reader: "csv.DictReader[str]", names: MetadataColumns) -> None:
-        header = reader.fieldnames or ()
-        columns = [name for name in (names.file, names.patient, names.view) if name is not None]
-        if absent := [name for name in columns if name not in header]:
-            message = f"{self._file} has no column {', '.join(absent)}; it has {', '.join(header)}"
-            raise UsageError(message)
-        if twice := [name for name in columns if header.count(name) > 1]:
-            message = f"{self._file} has the column {', '.join(twice)} twice"
-            raise UsageError(message)
-        for row in reader:
-            # as where a comma is not quoted: what follows it stands in the wrong columns
-            if None in row or None in row.values():
-                message = f"{self._file}, line {reader.line_num}: more or fewer columns than the header's {len(header)}"
-                raise UsageError(message)
-            patient, view = (
-                (row[name] or "").strip() if name is not None else "" for name in (names.patient, names.view)
-            )
-            path = PureWindowsPath(row[names.file] or "")  # which knows both separators
-            if self._rows.setdefault(path.as_posix(), (patient, view)) != (patient, view):
-                message = f"{self._file}, line {reader.line_num}: a file is listed twice, with different values"
-                raise UsageError(message)
-            self._named.setdefault(path.name, set()).add(path.as_posix())

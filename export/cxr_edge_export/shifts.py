@@ -16,10 +16,12 @@ from cxr_edge_export import dataset
 from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
+from cxr_edge_export.held_back import refuse_trained_on
 from cxr_edge_export.parity import labels_given
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.shifted_choice import Choice, choose
+from cxr_edge_export.training.run_folder import MODEL, RUN, read_own_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -108,7 +110,8 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     """Classify every image as it is and in each change of `corruptions`; the image gate is not asked.
 
     Raises:
-        UsageError: the set is unusable, the recipe has other labels, or no such operating point.
+        UsageError: the set is unusable, or trained the model that lies beside its run; the recipe has other labels, or
+            no such operating point.
         ModelError: the model cannot be used, or an image cannot be decoded.
     """
     if request.output is not None:
@@ -116,6 +119,7 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     with cxr_edge.load(request.model, gate="off", operating_point=request.operating_point) as classifier:
         contract = classifier.contract
         images = _images(request, contract)
+        _refuse_trained_on(images, request)
         with dataset.all_damaged_named(images, contract.rendering):
             gray = [dataset.decoded(image, place, contract.rendering) for place, image in enumerate(images)]
         found: dict[str, NDArray[np.float64]] = {}
@@ -141,6 +145,14 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
         ),
         choice=choose(everything, all_truth, _positive(contract), parts, contract.outputs.temperature),
     )
+
+
+def _refuse_trained_on(images: "Sequence[LabelledImage]", request: ShiftRequest) -> None:
+    """Of a file that lies beside the run which its network came out of: elsewhere nothing is told."""
+    run = Path(request.model).resolve().parent
+    if (run / RUN).is_file():
+        recipe = read_own_recipe(run).recipe
+        refuse_trained_on([run / MODEL], images, (), recipe, request.data or request.images, "given")
 
 
 def _positive(contract: "Contract") -> "NDArray[np.bool_]":

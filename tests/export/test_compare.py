@@ -112,6 +112,33 @@ def test_compare_puts_runs_side_by_side(
         compare([tmp_path])
 
 
+def test_evaluate_says_where_thresholds_were_chosen_on_the_same_images(
+    finished: tuple[Path, Metrics, Watching], data: Path
+) -> None:
+    from cxr_edge_export.training.judge import JudgeRequest, judge
+
+    listed = finished[0] / "validation.txt"
+    count = len(listed.read_text(encoding="utf-8").splitlines())
+    report = judge(JudgeRequest(run=finished[0], data=data, images=listed, operating_point=None))
+    words = f"{count} of the {count} judged images are of patients that the run validated on: thresholds are chosen"
+    assert any(warning.startswith(words) for warning in report.warnings)
+    own = judge(JudgeRequest(run=finished[0], data=data, images=None, operating_point=None))
+    assert not any("validated on" in warning for warning in own.warnings)
+
+
+def test_compare_says_where_the_classes_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, positive in (("one", ["PNEUMONIA"]), ("other", ["NORMAL"])):
+        (tmp_path / name).mkdir()
+        recipe_file(tmp_path / name, positive_labels=positive)
+        begun(tmp_path / name)
+        (tmp_path / name / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
+    assert cli.run(["compare", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
+    assert (
+        "cannot be compared: one: NORMAL, PNEUMONIA, positive PNEUMONIA; other: NORMAL, PNEUMONIA, positive NORMAL"
+        in capsys.readouterr().err
+    )
+
+
 def test_evaluate_writes_no_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = ["--json", str(tmp_path / "report"), "--report", str(tmp_path / "." / "report")]
     assert cli.run(["evaluate", str(tmp_path), "--data", str(tmp_path), *both]) == 2

@@ -246,7 +246,10 @@ def test_the_same_bytes_under_many_names_are_one_image(workbench: Any, tmp_path:
     absent = workbench.request(output, validation=copies, models=(tmp_path / "absent.keras",))
     with pytest.raises(ModelError, match="absent"):
         convert(absent, note=said.append)
-    assert said == ["50 of the 90 validation images repeat the bytes of another; they count twice"]
+    assert said == [
+        "50 of the 90 validation images repeat the bytes of another; they count twice",
+        "small sample: 20 of PNEUMONIA in the validation images; figures on them say little",
+    ]
 
 
 def test_sets_are_apart_by_patient_and_content(workbench: Any, tmp_path: Path) -> None:

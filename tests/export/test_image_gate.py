@@ -1,5 +1,6 @@
 """Fitting the image part of the gate on a tiny network, and measuring what it refuses."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -128,8 +129,8 @@ def test_as_many_look_upside_down_as_the_recipe_allows(training: image_gate.Trai
 def test_features_are_taken_as_the_next_layer_sees_them() -> None:
     """After the quantization of the layer's output, not before."""
     helper, kinds = onnx.helper, onnx.TensorProto
-    real, quantized = "net/stage16_1/Relu:0", "net/stage16_1/Relu:0_QuantizeLinear_Output"
-    restored = "net/stage16_1/Relu:0_DequantizeLinear_Output"
+    real, quantized = "net_1/stage16_1/Relu:0", "net_1/stage16_1/Relu:0_QuantizeLinear_Output"
+    restored = "net_1/stage16_1/Relu:0_DequantizeLinear_Output"
     nodes = [
         helper.make_node("Relu", ["image"], [real]),
         helper.make_node("QuantizeLinear", [real, "scale", "zero"], [quantized]),
@@ -147,6 +148,40 @@ def test_features_are_taken_as_the_next_layer_sees_them() -> None:
     ones = np.full((1, 2, 4, 4), 1.2, np.float32)
     (pooled,) = Engine(network.SerializeToString(), provider="cpu").run({"image": ones}, ("features",))
     np.testing.assert_array_equal(pooled, [[1.0, 1.0]])  # 1.2 in steps of 0.5
+
+
+def chain_of(*tensors: str) -> onnx.ModelProto:
+    """A network of Relu after Relu, from the tensor `image` to the last one of these."""
+    helper, steps = onnx.helper, ("image", *tensors)
+    nodes = [helper.make_node("Relu", [before], [after]) for before, after in itertools.pairwise(steps)]
+    image, out = (helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, ["N", 2, 4, 4]) for n in ("image", "out"))
+    graph = helper.make_graph([*nodes, helper.make_node("Identity", [steps[-1]], ["out"])], "net", [image], [out])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "layer", "taken"),
+    [
+        (("net_1/act_1/Relu:0", "net_1/act_1_1/Relu:0"), "act", "net_1/act_1/Relu:0"),
+        (("net_1/act_1/Relu:0", "net_1/act_1_1/Relu:0"), "act_1", "net_1/act_1_1/Relu:0"),
+        (("net/act/Relu:0", "net/act_1/Relu:0"), "act", "net/act/Relu:0"),  # of tf_keras
+        (("net/act/Relu:0", "net/act_1/Relu:0"), "act_1", "net/act_1/Relu:0"),
+        (("net_1/bn_1/batchnorm/mul_1:0", "net_1/bn_1/batchnorm/add_1:0"), "bn", "net_1/bn_1/batchnorm/add_1:0"),
+        (("net_1/inner_1/act_1/Relu:0", "net_1/last_1/Relu:0"), "inner", "net_1/inner_1/act_1/Relu:0"),
+        (("net_1/conv_1/BiasAdd__6:0", "net_1/conv_1/Relu:0"), "conv", "net_1/conv_1/Relu:0"),
+    ],
+)
+def test_the_layer_is_the_one_that_keras_calls_so(tensors: tuple[str, ...], layer: str, taken: str) -> None:
+    network = chain_of(*tensors)
+    features.add_pooled_layer(network, layer)
+    assert next(node for node in network.graph.node if node.op_type == "GlobalAveragePool").input[0] == taken
+
+
+def test_what_brings_the_input_of_a_layer_into_order_is_not_that_layer() -> None:
+    """A convolution that was merged with its batch normalization leaves nothing but that under its own name."""
+    network = chain_of("net_1/conv_1/BiasAdd__6:0", "net_1/bn_1/batchnorm/add_1:0", "net_1/act_1/Relu:0")
+    with pytest.raises(ModelError, match=r"no feature map of a layer 'conv' .*; it has: bn, act$"):
+        features.add_pooled_layer(network, "conv")
 
 
 def contract_of(path: Path) -> Contract:

@@ -21,6 +21,18 @@ def recipe_on(folder: Path, backbone: str) -> Recipe:
     return read_recipe(recipe_file(folder, network=network)).recipe
 
 
+def test_layers_are_called_the_same_in_every_network_of_the_recipe(tmp_path: Path) -> None:
+    """An interrupted training builds another number of networks; `image_gate` names a layer beforehand."""
+    layers: list[dict[str, Any]] = [
+        {"kind": "conv", "filters": 3},
+        {"kind": "max-pool"},
+        {"kind": "global-average-pool"},
+    ]
+    recipe = read_recipe(recipe_file(tmp_path, network={"layers": layers})).recipe
+    named = [[layer.name for layer in build(recipe, tmp_path).model.layers[1:]] for _ in range(2)]
+    assert named == [["layer_1_conv", "layer_2_max_pool", "layer_3_global_average_pool", "probabilities"]] * 2
+
+
 @pytest.mark.slow
 def test_a_frozen_backbone_drops_nothing_out(tmp_path: Path) -> None:
     """Stochastic depth goes on in layers that are not trained: a step on images is one on their feature maps."""

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,13 @@ pytest.importorskip("cxr_edge_export", reason="needs the workbench: pip install 
 
 from recipes import recipe_of
 
+from cxr_edge import labelled
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import read_images
-from cxr_edge_export.patients import describe_unknown, patient_of_file, relative_to
+from cxr_edge_export.metadata import Metadata
+from cxr_edge_export.patients import ALONE, describe_shared, describe_unknown, patient_of_file, relative_to
+from cxr_edge_export.recipe import ClassRule
+from cxr_edge_export.recipe.training import MetadataColumns
 from cxr_edge_export.selection import select
 
 LABELS = ("NORMAL", "PNEUMONIA")
@@ -89,8 +94,41 @@ def test_files_of_a_pacs_need_no_suffix_and_what_is_hidden_or_no_image_is_left_o
     put(tmp_path / "NORMAL" / "._scan.png", 5)
     put(tmp_path / ".ipynb_checkpoints" / "x.png", 6)
     (tmp_path / "NORMAL" / "notes.txt").write_text("no image", encoding="utf-8")
+    put(tmp_path / "NORMAL" / "scan.png", 7).rename(tmp_path / "NORMAL" / "scan.png.bak")
+    tagged(tmp_path / "PNEUMONIA" / "scan.ima", "B")
+    put(tmp_path / "loose.png", 8)
     (tmp_path / "NORMAL" / "folder.png").mkdir()
-    assert [image.path.name for image in read_images(tmp_path, LABELS)] == ["IM000001", "scan.1"]
+    left_out = Counter[str]()
+    found = [image.path.name for image in read_images(tmp_path, LABELS, left_out=left_out)]
+    assert found == ["IM000001", "scan.1", "scan.ima"]
+    assert left_out == {"in no class folder": 1, "no images": 2}
+
+
+def test_names_that_look_the_same_are_the_same(tmp_path: Path) -> None:
+    """MacOS and archives decompose accents; a recipe written elsewhere does not."""
+    composed, decomposed = "Neumon\u00eda", "Neumoni\u0301a"
+    put(tmp_path / decomposed / "7" / "f\u0301oto.png", 1)
+    rules = [ClassRule(label=composed, name_contains="\u0301oto")]
+    (image,) = read_images(tmp_path, [composed], classes=rules)
+    assert (image.label, image.patient) == (0, "folder 7")
+    assert labelled.class_folders(tmp_path, [composed]) == {composed: str(tmp_path / decomposed)}
+    (tmp_path / "metadata.csv").write_text(f"filename,patient\n{composed}/7/f\u0301oto.png,A\n", encoding="utf-8")
+    columns = MetadataColumns(file="filename", patient="patient")
+    rows = Metadata(tmp_path, "metadata.csv", columns)
+    assert rows.of(image.path.relative_to(tmp_path).as_posix()) == ("A", "")
+
+
+def test_an_empty_list_says_so(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("# nothing\n\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"none\.txt names no file$"):
+        read_images(tmp_path / "none.txt", LABELS)
+
+
+def test_many_images_of_one_patient_are_worth_a_word() -> None:
+    assert describe_shared(["NA"] * 9 + ["A"]) == ""
+    assert describe_shared(["NA"] * 10 + [f"P{n}" for n in range(41)]) == ""
+    assert describe_shared([f"{ALONE}{n}" for n in range(50)]) == ""
+    assert describe_shared(["NA"] * 10 + [f"P{n}" for n in range(40)]).startswith("one patient has 10 of the 50 images")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
@@ -139,10 +177,36 @@ def test_a_csv_tells_by_the_path_below_the_data_folder(tmp_path: Path, separator
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
+@pytest.mark.parametrize("before", ["", "sep=,\n", "sep=,\r\n"])
+def test_a_csv_as_programs_write_it(tmp_path: Path, before: str) -> None:
+    """Absolute paths, blanks behind a name, Excel's line before the header."""
+    one, two = put(tmp_path / "NORMAL" / "a.png", 1), put(tmp_path / "NORMAL" / "b.png", 2)
+    text = f"{before}filename,patient\n{one.absolute()},P1\nNORMAL/b.png , P2\n"
+    (tmp_path / "metadata.csv").write_bytes(text.encode())
+    rows = Metadata(tmp_path, "metadata.csv", MetadataColumns(patient="patient"))
+    assert [rows.of(relative_to(path, tmp_path)) for path in (one, two)] == [("P1", ""), ("P2", "")]
+
+
+def test_a_name_alone_tells_one_file(tmp_path: Path) -> None:
+    for label in LABELS:
+        put(tmp_path / label / "a.png", 1)
+    (tmp_path / "metadata.csv").write_text("filename,patient\na.png,P1\n", encoding="utf-8")
+    rows = Metadata(tmp_path, "metadata.csv", MetadataColumns(patient="patient"))
+    assert [rows.of("NORMAL/a.png") for _ in range(2)] == [("P1", "")] * 2
+    with pytest.raises(UsageError, match="lists by its name alone what several files are called"):
+        rows.of("PNEUMONIA/a.png")
+
+
+def test_a_csv_of_another_encoding_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_bytes("filename\nNeumon\u00eda.png\n".encode("latin-1"))
+    with pytest.raises(UsageError, match="is no text in UTF-8: save it as such"):
+        Metadata(tmp_path, "metadata.csv", MetadataColumns())
+
+
 def test_a_csv_of_names_that_several_files_share_is_refused(tmp_path: Path) -> None:
     export(tmp_path)
     rows = [f"elsewhere/{n}/00000000.png,P{n}" for n in range(3)]
-    with pytest.raises(UsageError, match="lists several files of one name"):
+    with pytest.raises(UsageError, match="by its name alone what several files"):
         select(recipe_of(selection=csv_of(tmp_path, rows)), tmp_path)
 
 

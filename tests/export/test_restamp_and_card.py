@@ -175,13 +175,13 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     recipe = recipe_of(network={"layers": LAYERS}, training=training, selection={"per_patient": "one", "test": 0.2})
     contract = read_contract(onnx.load(converted))
     assert "## Training" not in card(contract, "0" * 64), "no run says that it took place"
-    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
+    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS, ("PNEUMONIA",)),)))
     assert "## Training\n" in text
     assert "| Network | plain, weights random, output softmax |" in text
     assert recipe.network is not None
     elsewhere = msgspec.structs.replace(recipe.network, weights="elsewhere/somebody/first.keras")
     recipe = msgspec.structs.replace(recipe, network=elsewhere)
-    placed = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS),)))
+    placed = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, METRICS, ("PNEUMONIA",)),)))
     assert "weights first.keras," in placed
     assert "somebody" not in placed
     assert "| Training images | 96, 3 epochs |" in text
@@ -195,8 +195,11 @@ def test_card_tells_how_it_was_trained(converted: Path) -> None:
     assert "| Selection of images | per_patient one, test 0.2 |" in text
     assert "test images" not in text
     tested = msgspec.structs.replace(METRICS, test=METRICS.validation)
-    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, tested),)))
+    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, tested, ("PNEUMONIA",)),)))
     assert "| Keras on the run's test images | accuracy 1.0000, balanced" in text
+    assert "its AUC is that of" not in text
+    text = card(contract, "0" * 64, Beside(trainings=(Training("tiny", recipe, tested, ("NORMAL",)),)))
+    assert "not by an operating point; its AUC is that of NORMAL |" in text
 
 
 def test_exit_codes(converted: Path, workbench: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,6 +210,15 @@ def test_a_class_without_images_is_refused(tmp_path: Path) -> None:
         select(recipe(), tmp_path)
 
 
+def test_a_class_that_the_other_sets_use_up_is_told(tmp_path: Path) -> None:
+    for n in range(8):
+        put(tmp_path / "NORMAL" / f"IM-{n:04d}-0001.png", n)
+    for n in range(12):
+        put(tmp_path / "PNEUMONIA" / f"person1_virus_{n}.png", 100 + n)
+    with pytest.raises(UsageError, match=r"PNEUMONIA to train on; .* there are 12 images of 1 patients of PNEUMONIA$"):
+        select(recipe(selection={"test": 0.2}), tmp_path)
+
+
 def test_what_is_left_out_is_counted_by_its_cause(data: Path) -> None:
     put(data / "NORMAL" / "IM-0900-0001.png", 3)  # the bytes of IM-0003
     put(data / "PNEUMONIA" / "person900_fungus_1.png", 250)

@@ -1,5 +1,7 @@
 """What a model does on shifted images, and the card that says so."""
 
+import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from PIL import Image
 from recipes import raw_recipe
 
 pytest.importorskip("tensorflow", reason="needs the workbench: pip install ./export")
+
+from training_runs import begun, recipe_file
 
 from cxr_edge.errors import OutputError, UsageError
 from cxr_edge.phantom import chest_phantom
@@ -131,6 +135,18 @@ def test_classes_lie_where_the_recipe_says(converted: Path, tmp_path: Path) -> N
     recipe.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match="the model has"):
         measure_shifts(asked)
+
+
+def test_images_that_trained_the_model_are_refused(converted: Path, workbench: Any, tmp_path: Path) -> None:
+    """Where the file lies in the run that its network came out of."""
+    recipe_file(tmp_path)
+    begun(tmp_path)
+    shutil.copyfile(converted, tmp_path / "model.onnx")
+    images = sorted((workbench.validation / "NORMAL").iterdir())[:3]
+    seen = "".join(f"{hashlib.sha256(image.read_bytes()).hexdigest()}\n" for image in images)
+    (tmp_path / "trained-on.sha256").write_text(seen, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"3 of the 40 given images are of patients that the run .* trained on"):
+        measure_shifts(request(tmp_path / "model.onnx", workbench.validation))
 
 
 def test_an_existing_output_is_refused_before_the_work(converted: Path, workbench: Any, tmp_path: Path) -> None:

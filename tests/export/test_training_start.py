@@ -118,7 +118,7 @@ def test_random_weights_are_not_worth_keeping(tmp_path: Path, data: Path) -> Non
         (lambda _, path: path.with_name("none.keras"), "cannot be read: No such file"),
         (lambda _, path: path.write_bytes(b"x") and path, "is not a Keras file"),
         (lambda keras, path: _saved(keras, path, keras.layers.Lambda(lambda x: x)), "holds a Lambda layer"),
-        (lambda keras, path: _saved(keras, path, keras.layers.Conv2D(3, 3)), "do not fit layer conv2d"),
+        (lambda keras, path: _saved(keras, path, keras.layers.Conv2D(3, 3)), "do not fit layer layer_1_conv"),
     ],
 )
 def test_a_network_that_cannot_be_started_from(

@@ -180,7 +180,7 @@ def compare_command(
         write_out("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
     if (line := means(rows)) is not None:
         write_out(f"{line}\n")
-    if (note := unlike(rows)) is not None:
+    for note in unlike(rows):
         say(f"note: {note}")
 
 

@@ -117,7 +117,8 @@ class OutOfDistributionPlan(Strict, frozen=True, kw_only=True, forbid_unknown_fi
     """How the distance from the training images is fitted (see `cxr_edge.contract.OutOfDistribution`).
 
     Attributes:
-        layer: Keras name of the layer whose spatial mean is taken.
+        layer: Keras name of the layer whose spatial mean is taken; that of one in `network.layers` tells its place and
+            kind, as `layer_2_max_pool`.
         components: number of principal components.
         images: how many training images are drawn; a third of their patients give the threshold, the others the fit.
         false_alarm_rate: of the threshold, on that third.

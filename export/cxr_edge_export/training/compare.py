@@ -43,6 +43,7 @@ class Compared:
         precision: of each label, in order; None where it was never given.
         recall: of each label, in order; None where no image truly has it.
         confusion: images by [true label][most probable label].
+        positive_labels: whose summed probability `auc` is of.
         trainable_parameters: in the last stage; `parameters` in all.
         seconds_per_epoch: median, of each stage.
         int8_mb: size of the run's `model.onnx`, 10^6 bytes; None without one.
@@ -62,6 +63,7 @@ class Compared:
     precision: dict[str, float | None]
     recall: dict[str, float | None]
     confusion: tuple[tuple[int, ...], ...]
+    positive_labels: tuple[str, ...]
     parameters: int
     trainable_parameters: int
     seconds_per_epoch: tuple[float, ...]
@@ -91,15 +93,22 @@ def to_json(rows: list[Compared]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(rows), indent=1) + b"\n"
 
 
-def unlike(rows: list[Compared]) -> str | None:
-    """What to say of rows whose figures are not of the same images; None where they are."""
-    sets = {row.set_sha256 for row in rows}
-    if len(sets) <= 1:
-        return None
-    return (
-        f"the figures are of {len(sets)} different sets of images (column set): compare only rows of the same set; "
-        "a mean over folds is meant to be of several"
-    )
+def unlike(rows: list[Compared]) -> list[str]:
+    """What to say of rows whose figures are not of the same images, or not of the same classes."""
+    said = []
+    if (sets := len({row.set_sha256 for row in rows})) > 1:
+        said.append(
+            f"the figures are of {sets} different sets of images (column set): compare only rows of the same set; "
+            "a mean over folds is meant to be of several"
+        )
+    tasks: dict[str, list[str]] = {}
+    for row in rows:
+        words = f"{', '.join(row.precision)}, positive {' and '.join(row.positive_labels)}"
+        tasks.setdefault(words, []).append(row.name)
+    if len(tasks) > 1:
+        each = "; ".join(f"{', '.join(names)}: {words}" for words, names in tasks.items())
+        said.append(f"the runs tell different classes apart, so their figures cannot be compared: {each}")
+    return said
 
 
 def means(rows: list[Compared]) -> str | None:
@@ -177,6 +186,7 @@ def _row(run: Path, on: On | None) -> Compared:
         precision=_diagonal(matrix, given, labels),
         recall=_diagonal(matrix, matrix.sum(axis=1), labels),
         confusion=part.confusion,
+        positive_labels=own.recipe.positive_labels,
         parameters=found.parameters,
         trainable_parameters=found.trainable_parameters,
         seconds_per_epoch=found.seconds_per_epoch,

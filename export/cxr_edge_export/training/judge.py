@@ -84,10 +84,21 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     )
     setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=root)
     report = evaluate(subject, Collected(cases, ()), setting)
-    if request.images is None:  # the run's own sets are apart
-        return report
-    seen = trained_on(request.run, images, (), recipe, request.data, "judged")
-    return report if seen is None else replace(report, warnings=(*report.warnings, seen))
+    said = [_chose_thresholds(images, validation)]
+    if request.images is not None:  # the run's own sets are apart
+        said.append(trained_on(request.run, images, (), recipe, request.data, "judged"))
+    return replace(report, warnings=(*report.warnings, *filter(None, said)))
+
+
+def _chose_thresholds(images: Sequence[LabelledImage], validation: Sequence[LabelledImage]) -> str | None:
+    """How many of the images had a say in what they are judged by, in words; None where none had."""
+    count = len(images) - len(dataset.without(images, validation))
+    if not count:
+        return None
+    return (
+        f"{count} of the {len(images)} judged images are of patients that the run validated on: thresholds are chosen "
+        "on these, so the figures flatter"
+    )
 
 
 def images_as_csv(request: JudgeRequest, file: Path) -> bytes:

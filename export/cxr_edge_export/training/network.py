@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PROBABILITIES = "probabilities"
 AUXILIARY = "auxiliary"
+NETWORK = "network"  # name of the Keras model
 OUTPUT_RANK = 2  # (images, labels)
 
 
@@ -66,7 +67,7 @@ def build(recipe: Recipe, folder: Path, side: int | None = None) -> Built:
     try:
         if plan.backbone is None:
             inputs = keras.Input(shape, name=given.name)
-            model = keras.Model(inputs, _apply(_head_layers(recipe, plan), inputs))
+            model = keras.Model(inputs, _apply(_head_layers(recipe, plan), inputs), name=NETWORK)
             built = Built(model=model, backbone=(), head=None, extractor=None)
         else:
             built = _on_backbone(_backbone(plan, shape), _head_layers(recipe, plan))
@@ -91,7 +92,7 @@ def _reason(error: ValueError) -> str:
 def _on_backbone(backbone: Any, layers: "_HeadLayers") -> Built:  # noqa: ANN401 - a keras.Model
     keras = keras_module()
     features = backbone.outputs[0]
-    model = keras.Model(backbone.inputs[0], _apply(layers, features))
+    model = keras.Model(backbone.inputs[0], _apply(layers, features), name=NETWORK)
     entrance = keras.Input(features.shape[1:])
     head = keras.Model(entrance, _apply(layers, entrance))
     extractor = keras.Model(backbone.inputs[0], features)
@@ -107,7 +108,9 @@ def _apply(layers: "_HeadLayers", features: Any) -> list[Any]:  # noqa: ANN401 -
 def deployed(model: Any) -> Any:  # noqa: ANN401 - keras.Model -> keras.Model
     """The network without its auxiliary output, which only training needs."""
     keras = keras_module()
-    return keras.Model(model.inputs[0], model.outputs[0])  # a list of one input would be fed with no list: Keras warns
+    return keras.Model(
+        model.inputs[0], model.outputs[0], name=NETWORK
+    )  # a list of one input would be fed with no list: Keras warns
 
 
 def _plan(recipe: Recipe) -> NetworkPlan:
@@ -135,27 +138,32 @@ def _backbone(plan: NetworkPlan, shape: tuple[int, int, int]) -> Any:  # noqa: A
         raise EnvironmentUnusable(message) from error
 
 
-def _layer(plan: plans.Layer) -> Any:  # noqa: ANN401 - a keras.Layer
+def _layer(plan: plans.Layer, number: int) -> Any:  # noqa: ANN401 - a keras.Layer
+    """A layer named after its kind and place in the recipe; Keras would count those of networks built before, too."""
     layers = keras_module().layers
-    makers: dict[type, Callable[[Any], Any]] = {
-        plans.Conv: lambda p: layers.Conv2D(
+    makers: dict[type, Callable[..., Any]] = {
+        plans.Conv: lambda p, **name: layers.Conv2D(
             p.filters,
             p.kernel,
             strides=p.stride,
             padding=p.padding,
             activation=p.activation,
             kernel_regularizer=_l2(p.l2),
+            **name,
         ),
-        plans.MaxPool: lambda p: layers.MaxPooling2D(p.size),
-        plans.AveragePool: lambda p: layers.AveragePooling2D(p.size),
-        plans.GlobalAveragePool: lambda _: layers.GlobalAveragePooling2D(),
-        plans.Flatten: lambda _: layers.Flatten(),
-        plans.BatchNormalization: lambda p: layers.BatchNormalization(momentum=p.momentum),
-        plans.Activation: lambda p: layers.Activation(p.function),
-        plans.Dropout: lambda p: layers.Dropout(p.rate),
-        plans.Dense: lambda p: layers.Dense(p.units, activation=p.activation, kernel_regularizer=_l2(p.l2)),
+        plans.MaxPool: lambda p, **name: layers.MaxPooling2D(p.size, **name),
+        plans.AveragePool: lambda p, **name: layers.AveragePooling2D(p.size, **name),
+        plans.GlobalAveragePool: lambda _, **name: layers.GlobalAveragePooling2D(**name),
+        plans.Flatten: lambda _, **name: layers.Flatten(**name),
+        plans.BatchNormalization: lambda p, **name: layers.BatchNormalization(momentum=p.momentum, **name),
+        plans.Activation: lambda p, **name: layers.Activation(p.function, **name),
+        plans.Dropout: lambda p, **name: layers.Dropout(p.rate, **name),
+        plans.Dense: lambda p, **name: layers.Dense(
+            p.units, activation=p.activation, kernel_regularizer=_l2(p.l2), **name
+        ),
     }
-    return makers[type(plan)](plan)
+    kind = str(plan.__struct_config__.tag).replace("-", "_")
+    return makers[type(plan)](plan, name=f"layer_{number}_{kind}")
 
 
 def _l2(weight: float) -> Any:  # noqa: ANN401 - a keras.Regularizer or None
@@ -179,4 +187,6 @@ def _head_layers(recipe: Recipe, plan: NetworkPlan) -> _HeadLayers:
     if auxiliary is not None:
         count = len({rule.label for rule in auxiliary.classes})
         outputs.append(layers.Dense(count, activation="softmax", dtype="float32", name=AUXILIARY))
-    return _HeadLayers(body=tuple(_layer(layer) for layer in plan.layers), outputs=tuple(outputs))
+    return _HeadLayers(
+        body=tuple(_layer(layer, place) for place, layer in enumerate(plan.layers, 1)), outputs=tuple(outputs)
+    )

@@ -169,7 +169,11 @@ class RunFolder:
             if (self.path / METRICS).exists():
                 message = f"the run in {self.path} is done"
                 raise UsageError(message)
-            return self.checkpoint()
+            found = self.checkpoint()
+            if found is None and (self.path / HISTORY).exists():  # which is written after it
+                message = f"{self.path} holds a history, but no {CHECKPOINT}: the run cannot be gone on with"
+                raise UsageError(message)
+            return found
         for left in self.path.glob(f".*{PART}"):
             left.unlink(missing_ok=True)
         if any(path.name != LOCK for path in self.path.iterdir()):

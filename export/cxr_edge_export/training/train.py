@@ -1,6 +1,7 @@
 """One training run from a recipe and a folder of labelled images: begun, gone on with, finished."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,10 @@ import numpy as np
 
 from cxr_edge.errors import UsageError
 from cxr_edge_export.dataset import LabelledImage, order_sha256, set_sha256
+from cxr_edge_export.doubts import describe_few
 from cxr_edge_export.held_back import refuse_trained_on, trained_with
 from cxr_edge_export.image_files import refuse_inside
-from cxr_edge_export.patients import describe_unknown, relative_to
+from cxr_edge_export.patients import describe_shared, describe_unknown, relative_to
 from cxr_edge_export.recipe import ClassRule, Recipe, RecipeFile, read_recipe
 from cxr_edge_export.selection import Split, describe_left_out, select
 from cxr_edge_export.training import images as data
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TOGETHER = 32  # images
+FEW = 10  # images of a class in a set; with fewer, hardly anything is learnt or told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,7 @@ def train(request: TrainRequest, told: Told) -> Metrics:
     make_repeatable(seed)
     split = select(file.recipe, request.data, request.validation, request.test)
     _refuse_seen_before(recipe, folder, split, request.data)
-    _note_selection(split, told)
+    _note_selection(split, recipe.labels, told)
     run = RunFolder(request.output)
     beginning = _beginning(file, split, seed, weights)
     with run.held():
@@ -191,13 +194,14 @@ def finer_classes(recipe: Recipe) -> tuple[ClassRule, ...]:
     return () if plan is None or plan.auxiliary is None else plan.auxiliary.classes
 
 
-def _note_selection(split: Split, told: Told) -> None:
-    """Say what was left out, and where nothing tells the patients: then only bytes keep the sets apart."""
-    if words := describe_left_out(split):
-        told.note(words)
-    patients = [image.patient for images in (split.training, split.validation, split.test) for image in images]
-    if words := describe_unknown(patients):
-        told.note(words)
+def _note_selection(split: Split, labels: Sequence[str], told: Told) -> None:
+    """Say what was left out, what is not known of the patients, and which sets are too small to judge by."""
+    sets = {"training": split.training, "validation": split.validation, "test": split.test}
+    patients = [image.patient for images in sets.values() for image in images]
+    few = [describe_few(name, images, labels, FEW) for name, images in sets.items() if images]
+    for words in (describe_left_out(split), describe_unknown(patients), describe_shared(patients), *few):
+        if words:
+            told.note(words)
 
 
 def write_split(run: RunFolder, root: Path, split: Split) -> None:
