@@ -54,7 +54,7 @@ def main() -> None:
     for layer in options.layers:
         network = load_onnx(content)
         features.remove_features(network)
-        features.add_pooled_layer(network, layer)
+        features.add_pooled_layer(network, layer, contract.parity.reference)
         engine = Engine(network.SerializeToString(), provider="cpu")
         found = {name: _run(engine, tensors, contract) for name, tensors in groups.items()}
         for components in COMPONENTS:

@@ -71,11 +71,14 @@ def class_folders(folder: Path, labels: Sequence[str]) -> dict[str, str]:
     """
     try:
         with os.scandir(folder) as entries:
-            shown = (entry for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+            shown = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
             found = {composed(entry.name): entry.path for entry in shown}
     except OSError as error:
         message = f"{folder} cannot be read: {error.strerror}"
         raise UsageError(message) from None
+    if len(found) < len(shown):
+        message = f"{folder} has sub-folders whose names differ in Unicode's form alone: leave one of each"
+        raise UsageError(message)
     if not found or not set(found) <= set(map(composed, labels)):
         there = ", ".join(sorted(found)) or "none"
         message = f"{folder} has the sub-folders {there}; need one for each class of the model: {', '.join(labels)}"
@@ -115,7 +118,8 @@ def read_csv(file: Path, labels: Sequence[str]) -> tuple[LabelledImage, ...]:
 
 
 def _image(cells: dict[str, str], file: Path, line: int, labels: Sequence[str]) -> LabelledImage:
-    if cells["label"] not in labels:
+    label = next((label for label in labels if composed(label) == composed(cells["label"])), None)
+    if label is None:
         message = f"{file}, line {line}: label {cells['label']!r}; the model's classes are {', '.join(labels)}"
         raise UsageError(message)
     if not cells["path"] or "\0" in cells["path"]:
@@ -123,7 +127,7 @@ def _image(cells: dict[str, str], file: Path, line: int, labels: Sequence[str]) 
         raise UsageError(message)
     path = os.path.normpath(file.parent / cells["path"])
     patient = cells.get("patient") if "patient" in cells else patient_of(Path(path).name)
-    return LabelledImage(path=path, label=cells["label"], patient=patient or None)
+    return LabelledImage(path=path, label=label, patient=patient or None)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, list[str]]]:

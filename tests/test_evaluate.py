@@ -122,6 +122,9 @@ def test_csv_tells_the_same(folder: Path, tiny: str, classifier: Classifier) -> 
     assert report.images.counts.true_negative == 3
     assert "the patient of 1 images is not known; each counts as a patient of its own" in report.warnings
     assert run(["evaluate", str(file), "--model", tiny]) == 0
+    many = tuple(replace(image, patient="NA") for image in images for _ in range(2))
+    assert any(text.startswith("one patient has 10 of the 10 images") for text in _report(classifier, many).warnings)
+    assert not any("one patient" in text for text in report.warnings)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,12 @@ def test_one_patient_of_a_side_says_nothing_of_others(groups: list[int]) -> None
     score = np.array([0.1, 0.4, 0.6, 0.5, 0.7, 0.9])
     interval = metrics.bootstrap_interval(lambda w: metrics.auc(truth, score, w), truth, np.array(groups))
     assert interval == Interval(metrics.auc(truth, score, np.ones(6, np.int64)), 0.0, 1.0)
+    for of, known in ((groups, True), ([0] * 6, False)):
+        brier = metrics.bootstrap_interval(
+            lambda w: metrics.brier_score(truth, score, w), truth, np.array(of), of_both_sides=False
+        )
+        assert brier is not None
+        assert (brier.high < 1) == known
 
 
 def test_auc_interval_holds_the_estimate() -> None:

@@ -54,7 +54,7 @@ def binary_figures(scored: Scored, threshold: float) -> BinaryFigures:
         balanced_accuracy=interval(lambda weights: metrics.macro_recall(truth, decided, 2, weights)),
         auc=interval(lambda weights: metrics.auc(positive, score, weights)),
         average_precision=interval(lambda weights: metrics.average_precision(positive, score, weights)),
-        brier_score=interval(lambda weights: metrics.brier_score(positive, score, weights)),
+        brier_score=interval(lambda weights: metrics.brier_score(positive, score, weights), of_both_sides=False),
         expected_calibration_error=error if np.isfinite(error) else None,
     )
 

@@ -105,7 +105,7 @@ def convert(
     if not request.as_float:
         network = _quantized(network, recipe, calibration, progress)
         check_islands(network, recipe.quantization.float_layers)
-    policy = fit_image_gate(network, recipe, sets.training, progress)
+    policy = fit_image_gate(network, recipe, sets.training, original.framework, progress)
     policy = with_families(policy, network, recipe, read_families(request.families, sets, recipe), progress)
     contract = certify(network, original, recipe_file, sets, progress=progress, as_float=request.as_float)
     if words := describe_chance(contract.parity.validation.auc_reference):

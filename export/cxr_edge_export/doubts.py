@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from cxr_edge.evaluate.doubts import ENOUGH_IMAGES
 from cxr_edge.types import Interval
 from cxr_edge_export.dataset import LabelledImage, Sets, distinct
 from cxr_edge_export.patients import describe_shared
 from cxr_edge_export.recipe import Recipe
 
-ENOUGH_IMAGES = 50  # of each class, as `cxr-edge evaluate` asks for
 CHANCE = 0.5  # AUC
 
 
@@ -33,6 +33,6 @@ def describe_chance(auc: Interval | None) -> str:
     if auc is None or auc.low > CHANCE:
         return ""
     return (
-        f"the network's AUC on the validation images is {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}], which "
-        "reaches down to 0.5: it may tell no more than a coin"
+        f"the network's AUC on the validation images is {auc.estimate:.3f} [{auc.low:.3f}, {auc.high:.3f}]: that "
+        "it tells more than a coin does (0.5) is not shown"
     )

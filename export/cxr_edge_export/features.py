@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEATURES = "features"
+CALLS = ("PartitionedCall", "StatefulPartitionedCall")  # before the names of a SavedModel
 _POOLED = f"{TAIL}/{FEATURES}/pooled"
 _LEAST_DEVIATION = 1e-3  # of the mean deviation: a channel that never changes must not outweigh all others
 _LEAST_SPREAD = 1e-9  # of a component, in standard deviations: below it is rounding
@@ -74,18 +75,19 @@ def remove_features(network: onnx.ModelProto) -> None:
         graph.output.remove(output)
 
 
-def add_pooled_layer(network: onnx.ModelProto, layer: str) -> None:
+def add_pooled_layer(network: onnx.ModelProto, layer: str, framework: str) -> None:
     """Make the spatial mean of a layer the output `features` [N, D]. In place.
 
     Args:
         network: quantized or float; the layer's values are taken as the next layer sees them.
         layer: its Keras name. A convolution that was merged with its batch normalization goes by that one's name.
+        framework: of the network, as the certificate's `reference` names it: Keras 3 numbers what it names.
 
     Raises:
         ModelError: the graph has no such layer, or its output is no feature map.
     """
     graph = network.graph
-    tensor, channels = _layer_output(network, layer)
+    tensor, channels = _layer_output(network, layer, framework)
     graph.node.append(helper.make_node("GlobalAveragePool", [tensor], [f"{_POOLED}/map"], name=f"{_POOLED}/map"))
     graph.node.append(helper.make_node("Flatten", [f"{_POOLED}/map"], [_POOLED], name=_POOLED, axis=1))
     graph.node.append(helper.make_node("Identity", [_POOLED], [FEATURES], name=f"{TAIL}/{FEATURES}"))
@@ -108,9 +110,9 @@ def add_projection(network: onnx.ModelProto, space: Subspace) -> None:
     output.CopyFrom(helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, shape))
 
 
-def _layer_output(network: onnx.ModelProto, layer: str) -> tuple[str, int]:
+def _layer_output(network: onnx.ModelProto, layer: str, framework: str) -> tuple[str, int]:
     """(tensor, channels) of a Keras layer's feature map, after its quantization where it has one."""
-    found = _feature_maps(network)
+    found = _feature_maps(network, framework)
     if of_layer := [one for one in found if layer in one.scopes]:
         return of_layer[-1].tensor, of_layer[-1].channels
     message = (
@@ -129,27 +131,40 @@ class _FeatureMap:
     scopes: tuple[str, ...]
 
 
-def _feature_maps(network: onnx.ModelProto) -> list[_FeatureMap]:
+def _feature_maps(network: onnx.ModelProto, framework: str) -> list[_FeatureMap]:
     """Each feature map that is computed, in the order of the graph.
 
-    tf2onnx names a tensor MODEL/LAYER/Relu:0; of Keras 3 each scope has a number behind it, MODEL_1/LAYER_1. What it
-    puts before a layer, to bring the layer's input into order, ends in __NUMBER:0.
+    tf2onnx names a tensor MODEL/LAYER/Relu:0; of Keras 3 each scope has a number behind it, MODEL_1/LAYER_1; of a
+    SavedModel calls stand before the model. What tf2onnx puts before a layer, to bring the layer's input into order,
+    ends in __NUMBER:0.
     """
     inferred = onnx.shape_inference.infer_shapes(network).graph
     shapes = {value.name: list(value.type.tensor_type.shape.dim) for value in inferred.value_info}
-    found, prefixes = [], set[str]()
+    found, models = [], set[str]()
     for tensor in _computed(network):
         base = tensor.removesuffix("_DequantizeLinear_Output")
         dimensions = shapes.get(base) or shapes.get(tensor) or []
         if len(dimensions) != len("NCHW") or not dimensions[1].dim_value or _only_brings_order(base):
             continue
-        prefix, *scopes = base.split("/")
+        model, *scopes = [part for part in base.split("/") if part not in CALLS]
         if len(scopes) > 1 and re.fullmatch(r"[^:]+(:\d+)?", scopes.pop()) and ":" not in "".join(scopes):
             found.append(_FeatureMap(tensor, int(dimensions[1].dim_value), tuple(scopes)))
-            prefixes |= {prefix, scopes[0]}
-    if not all(re.search(r"_\d+$", scope) for scope in prefixes):
+            models.add(model)
+    if not _are_numbered(models | {one.scopes[0] for one in found}, framework):
         return found
-    return [replace(one, scopes=tuple(re.sub(r"_\d+$", "", scope) for scope in one.scopes)) for one in found]
+    return [replace(one, scopes=tuple(map(_without_number, one.scopes))) for one in found]
+
+
+def _are_numbered(names: set[str], framework: str) -> bool:
+    """Whether each name has a number behind it that is not the layer's own."""
+    if framework.startswith(("keras ", "tf_keras ")):
+        return framework.startswith("keras ")
+    plain = set(map(_without_number, names))
+    return len(plain) == len(names) and all(_without_number(name) != name for name in names)
+
+
+def _without_number(name: str) -> str:
+    return re.sub(r"_\d+$", "", name)
 
 
 def _only_brings_order(tensor: str) -> bool:

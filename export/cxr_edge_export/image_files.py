@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cxr_edge.decode.sniff import FileFormat, sniff
+from cxr_edge.decode.sniff import sniff
 from cxr_edge.errors import InputError, ModelError, UsageError
 from cxr_edge.labelled import composed
 from cxr_edge_export.patients import RASTERS
@@ -33,6 +33,9 @@ def images_in(folder: Path, rules: Sequence[ClassRule], left_out: Counter[str] |
         raise UsageError(message)
     wanted = {composed(rule.folder or rule.label) for rule in rules}
     found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(set(map(composed, found))) < len(found):
+        message = f"{folder} has sub-folders whose names differ in Unicode's form alone: leave one of each"
+        raise UsageError(message)
     if not found or not set(map(composed, found)) <= wanted:
         message = f"{folder} has the sub-folders {found}; need one per class, out of {sorted(wanted)}"
         raise UsageError(message)
@@ -52,7 +55,8 @@ def images_in(folder: Path, rules: Sequence[ClassRule], left_out: Counter[str] |
     images = [path for path in shown if _is_image(path, path.relative_to(folder))]
     if left_out is not None:
         beside = (path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-        counts = {"in no class folder": sum(path.is_file() for path in beside), "no images": len(shown) - len(images)}
+        outside, others = sum(path.is_file() for path in beside), len(shown) - len(images)
+        counts = {"in no class folder": outside, "that are no images, or copies by their names": others}
         left_out.update({why: count for why, count in counts.items() if count})
     return images
 
@@ -77,14 +81,15 @@ def _is_image(path: Path, below: Path) -> bool:
 
 
 def _is_known_by_content(path: Path) -> bool:
-    """DICOM, whatever it is called; a picture with digits for a suffix or none: x.jpeg.bak is no second image."""
+    """DICOM or a picture, but for copies that editors and people leave: x.jpeg.bak, x.jpeg~."""
     with path.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     try:
-        found = sniff(head)
+        sniff(head)
     except InputError:
         return False
-    return not any(map(str.isalpha, path.suffix)) or found in (FileFormat.DICOM, FileFormat.DICOM_WITHOUT_PREAMBLE)
+    before = {suffix.lower() for suffix in path.suffixes[:-1]} | {path.suffix.lower().rstrip("~")}
+    return not before & SUFFIXES
 
 
 def refuse_inside(output: Path, data: Path) -> None:

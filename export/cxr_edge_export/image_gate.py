@@ -32,7 +32,11 @@ class Training:
 
 
 def fit_image_gate(
-    network: onnx.ModelProto, recipe: Recipe, images: Sequence[dataset.LabelledImage], progress: dataset.Progress
+    network: onnx.ModelProto,
+    recipe: Recipe,
+    images: Sequence[dataset.LabelledImage],
+    framework: str,
+    progress: dataset.Progress,
 ) -> GatePolicy:
     """Fit the gate and add its nodes to the graph.
 
@@ -40,6 +44,7 @@ def fit_image_gate(
         network: the finished graph; gets the output `features`. In place.
         recipe: its `image_gate` says how; without one there is none.
         images: what the network was trained on, or part of it.
+        framework: of the original network, as the certificate names it.
         progress: is told (stage, done, total).
 
     Raises:
@@ -50,7 +55,7 @@ def fit_image_gate(
     if plan is None:
         return GatePolicy(out_of_distribution=None)
     drawn = _draw(images, plan.out_of_distribution.images, recipe.quantization.seed)
-    features.add_pooled_layer(network, plan.out_of_distribution.layer)
+    features.add_pooled_layer(network, plan.out_of_distribution.layer, framework)
     training = _run(network, recipe, drawn, progress)
     space = features.fit(training.features[~training.for_threshold], plan.out_of_distribution.components)
     features.add_projection(network, space)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import unicodedata
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEPARATORS = ",;\t"  # as Excel writes it, by country
-EXCELS_LINES = ("sep=,", "sep=;", "sep=")  # before the header
 
 
 class Metadata:
@@ -34,7 +35,7 @@ class Metadata:
         """
         self._data, self._file = data, data / name
         self._rows: dict[str, tuple[str, str]] = {}
-        self._named: dict[str, set[str]] = {}
+        self._named: dict[str, dict[str, str]] = {}
         self._found_by_name: dict[str, set[str]] = {}
         try:
             self._read(io.StringIO(self._file.read_bytes().decode("utf-8-sig"), newline=""), names)
@@ -55,7 +56,8 @@ class Metadata:
         if path in self._rows:
             return self._rows[path]
         name = PurePosixPath(path).name
-        listed = [other for other in self._named.get(name, ()) if not is_file(self._data / other)]
+        named = self._named.get(name, {})
+        listed = [one for one, written in named.items() if not self._is_there(one, written)]
         if not listed:
             return "", None
         several = self._found_by_name.setdefault(name, set())
@@ -69,29 +71,36 @@ class Metadata:
             raise UsageError(message)
         return found.pop()
 
+    def _is_there(self, path: str, written: str) -> bool:
+        forms = (path, written, unicodedata.normalize("NFD", path))
+        return any(is_file(self._data / form) for form in forms)
+
     def _read(self, stream: io.StringIO, names: MetadataColumns) -> None:
-        header = stream.readline()
-        if header.strip().lower() in EXCELS_LINES:
+        header, start = stream.readline(), 0
+        said = re.match(r'"?sep=(.?)', header, re.IGNORECASE)  # Excel's line before the header
+        if said:
             start, header = stream.tell(), stream.readline()
-        else:
-            start = 0
         stream.seek(start)
-        self._take(csv.DictReader(stream, delimiter=max(SEPARATORS, key=header.count), strict=True), names)
+        separator = said[1] if said and said[1] in tuple(SEPARATORS) else max(SEPARATORS, key=header.count)
+        self._take(csv.DictReader(stream, delimiter=separator, strict=True), names)
 
     def _take(self, reader: "csv.DictReader[str]", names: MetadataColumns) -> None:
         header = reader.fieldnames or ()
         columns = [name for name in (names.file, names.patient, names.view) if name is not None]
         if absent := [name for name in columns if name not in header]:
-            message = f"{self._file} has no column {', '.join(absent)}; it has {', '.join(header)}"
+            message = (
+                f"{self._file} has no column {', '.join(absent)} among the {len(header)} that its first line names"
+            )
             raise UsageError(message)
         if twice := [name for name in columns if header.count(name) > 1]:
             message = f"{self._file} has the column {', '.join(twice)} twice"
             raise UsageError(message)
-        for line, file, row in self._rows_of(reader, names):
+        for line, written, row in self._rows_of(reader, names):
+            file = composed(written)
             if self._rows.setdefault(file, row) != row:
                 message = f"{self._file}, line {line}: a file is listed twice, with different values"
                 raise UsageError(message)
-            self._named.setdefault(PurePosixPath(file).name, set()).add(file)
+            self._named.setdefault(PurePosixPath(file).name, {})[file] = written
 
     def _rows_of(
         self, reader: "csv.DictReader[str]", names: MetadataColumns
@@ -109,4 +118,4 @@ class Metadata:
             path = PureWindowsPath((row[names.file] or "").strip()).as_posix()  # which knows both separators
             if Path(path).is_absolute():
                 path = relative_to(Path(path), self._data)
-            yield reader.line_num, composed(path), (patient, view)
+            yield reader.line_num, path, (patient, view)

@@ -61,7 +61,7 @@ def refit(request: GateRequest, progress: dataset.Progress = lambda *_: None) ->
     sets = gather_sets(request, recipe, (request.model,))  # which may lie in the run that it was made from
     families = read_families(request.families, sets, recipe)
     features.remove_features(network)
-    policy = fit_image_gate(network, recipe, sets.training, progress)
+    policy = fit_image_gate(network, recipe, sets.training, old.parity.reference, progress)
     policy = with_families(policy, network, recipe, families, progress)
     outputs = replace(old.outputs, features=features.FEATURES)
     new = replace(with_words_of(recipe_file, old), gate=policy, outputs=outputs)

@@ -61,13 +61,15 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
         drawn.append(_draw_patients(pool, everything, share, plan.seed + number) if given is None else given)
         pool = without(pool, drawn[-1])
     split = Split(pool, without(drawn[0], drawn[1]), drawn[1], left_out)
-    for name, images in (("train", split.training), ("validate", split.validation)):
+    for name, images, source in (("train", split.training, None), ("validate", split.validation, validation)):
         missing = [index for index, _ in enumerate(recipe.labels) if all(i.label != index for i in images)]
         if missing:
             there = ", ".join(filter(None, (_counted(everything, index, recipe.labels) for index in missing)))
             names = ", ".join(recipe.labels[index] for index in missing)
-            words = f"; of each, the other sets take at least one patient, and there are {there}" if there else ""
+            words = f"; there are {there}, less those in the other sets" if there else ""
             message = f"{data} leaves no image of {names} to {name} on{words}{_left_out_words('; ', left_out)}"
+            if source is not None:
+                message = f"{source} has no image of {names} to {name} on"
             raise UsageError(message)
     return split
 
@@ -75,7 +77,8 @@ def select(recipe: Recipe, data: Path, validation: Path | None = None, test: Pat
 def _counted(images: Sequence[LabelledImage], label: int, labels: Sequence[str]) -> str:
     """How many images and patients of a class there are, in words; empty where there are none."""
     found = [image.patient for image in images if image.label == label]
-    return f"{len(found)} images of {len(set(found))} patients of {labels[label]}" if found else ""
+    one, several = f"1 patient of {labels[label]}", f"{len(set(found))} patients of {labels[label]}"
+    return f"{len(found)} image(s) of {one if len(set(found)) == 1 else several}" if found else ""
 
 
 def _refuse_shared(validation: tuple[LabelledImage, ...] | None, test: tuple[LabelledImage, ...] | None) -> None:

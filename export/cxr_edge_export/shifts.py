@@ -16,12 +16,11 @@ from cxr_edge_export import dataset
 from cxr_edge_export.clusters import Look, by_look, look
 from cxr_edge_export.corruptions import CORRUPTIONS
 from cxr_edge_export.dataset import LabelledImage, Progress
-from cxr_edge_export.held_back import refuse_trained_on
+from cxr_edge_export.held_back import trained_with
 from cxr_edge_export.parity import labels_given
 from cxr_edge_export.recipe import read_recipe
 from cxr_edge_export.selection import read_selected
 from cxr_edge_export.shifted_choice import Choice, choose
-from cxr_edge_export.training.run_folder import MODEL, RUN, read_own_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -119,7 +118,8 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     with cxr_edge.load(request.model, gate="off", operating_point=request.operating_point) as classifier:
         contract = classifier.contract
         images = _images(request, contract)
-        _refuse_trained_on(images, request)
+        if (file := Path(request.model)).is_file():  # and no name of a packaged model
+            _refuse_trained_on(images, file)
         with dataset.all_damaged_named(images, contract.rendering):
             gray = [dataset.decoded(image, place, contract.rendering) for place, image in enumerate(images)]
         found: dict[str, NDArray[np.float64]] = {}
@@ -147,12 +147,12 @@ def measure_shifts(request: ShiftRequest, progress: Progress = lambda *_: None) 
     )
 
 
-def _refuse_trained_on(images: "Sequence[LabelledImage]", request: ShiftRequest) -> None:
-    """Of a file that lies beside the run which its network came out of: elsewhere nothing is told."""
-    run = Path(request.model).resolve().parent
-    if (run / RUN).is_file():
-        recipe = read_own_recipe(run).recipe
-        refuse_trained_on([run / MODEL], images, (), recipe, request.data or request.images, "given")
+def _refuse_trained_on(images: "Sequence[LabelledImage]", model: Path) -> None:
+    """By their bytes, which are the same in any folder; of a file beside the run that its network came out of."""
+    digests = trained_with(model)
+    if count := sum(image.sha256 in digests for image in images):
+        message = f"{count} of the {len(images)} given images trained the network of {model}: they flatter it"
+        raise UsageError(message)
 
 
 def _positive(contract: "Contract") -> "NDArray[np.bool_]":

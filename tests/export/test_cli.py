@@ -103,4 +103,4 @@ def test_what_others_raise_is_one_line(
     assert cli.run(arguments(workbench, tmp_path / "tiny.onnx")) == code
     said = capsys.readouterr().err
     assert words in said
-    assert said.count("\n") == 1
+    assert sum("note: small sample" not in line for line in said.splitlines()) == 1

@@ -126,17 +126,21 @@ def test_evaluate_says_where_thresholds_were_chosen_on_the_same_images(
     assert not any("validated on" in warning for warning in own.warnings)
 
 
-def test_compare_says_where_the_classes_are_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, positive in (("one", ["PNEUMONIA"]), ("other", ["NORMAL"])):
-        (tmp_path / name).mkdir()
-        recipe_file(tmp_path / name, positive_labels=positive)
-        begun(tmp_path / name)
-        (tmp_path / name / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
-    assert cli.run(["compare", str(tmp_path / "one"), str(tmp_path / "other")]) == 0
-    assert (
-        "cannot be compared: one: NORMAL, PNEUMONIA, positive PNEUMONIA; other: NORMAL, PNEUMONIA, positive NORMAL"
-        in capsys.readouterr().err
-    )
+def test_compare_says_where_the_classes_are_others(tmp_path: Path) -> None:
+    from cxr_edge_export.training.compare import compare, unlike
+
+    recipe_file(tmp_path)
+    begun(tmp_path)
+    (tmp_path / "metrics.json").write_bytes(msgspec.json.encode(METRICS))
+    (row,) = compare([tmp_path])
+    others = dict.fromkeys(("PNEUMONIA", "NORMAL"))
+    assert unlike([row, dataclasses.replace(row, precision=others, positive_labels=("NORMAL",))]) == []
+    three = dataclasses.replace(row, name="three", precision=dict.fromkeys(("A", "B", "C")), positive_labels=("B", "C"))
+    (said,) = unlike([row, three])
+    assert said.endswith(f"so their figures cannot be compared: {row.name}: NORMAL, PNEUMONIA; three: A, B, C")
+    (said,) = unlike([three, dataclasses.replace(three, name="other", positive_labels=("C",))])
+    assert said == "AUC is that of different labels: three: B and C; other: C"
+    assert unlike([three, dataclasses.replace(three, positive_labels=("C", "B"))]) == []
 
 
 def test_evaluate_writes_no_two_files_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

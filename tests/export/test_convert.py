@@ -58,13 +58,18 @@ def test_the_file_classifies_as_keras_does(
         assert prediction.label == path.parent.name
 
 
-def test_trimmed_edges_and_contrast_are_part_of_the_road(trained: Any, workbench: Any, tmp_path: Path) -> None:
+def test_trimmed_edges_and_contrast_are_part_of_the_road(
+    trained: Any, workbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = workbench.recipe_with(
         tmp_path,
         ('aspect = "squash"', 'aspect = "squash"\ntrim = 12'),
         ("[normalization]", "[contrast]\npercentiles = [50, 98]\nlevels = [120, 180]\nmargin = 25\n\n[normalization]"),
     )
-    contract = convert(workbench.request(tmp_path / "tiny.onnx", recipe=recipe, as_float=True))
+    said = list[str]()
+    monkeypatch.setattr("cxr_edge_export.doubts.CHANCE", 1.0)
+    contract = convert(workbench.request(tmp_path / "tiny.onnx", recipe=recipe, as_float=True), note=said.append)
+    assert any("than a coin does" in note for note in said)
     member = contract.members[0]
     assert (member.resize.trim, member.contrast) == (12, Contrast(percentiles=(50, 98), levels=(120, 180), margin=25))
     barred = next(case for case in contract.golden.cases if case.name == BARRED)

@@ -109,7 +109,7 @@ def test_the_threshold_has_the_false_alarm_rate_that_the_recipe_asks_for(
     for name in ("add_pooled_layer", "add_projection"):
         monkeypatch.setattr(features, name, lambda *_: None)
     images = labelled([str(n) for n in range(1500)])
-    limit = fit_image_gate(onnx.ModelProto(), recipe, images, lambda *_: None).out_of_distribution
+    limit = fit_image_gate(onnx.ModelProto(), recipe, images, KERAS_3, lambda *_: None).out_of_distribution
     assert limit is not None
     held_out = training.features[training.for_threshold]
     distances = np.linalg.norm(features.fit(training.features[~training.for_threshold], 3).project(held_out), axis=1)
@@ -144,10 +144,14 @@ def test_features_are_taken_as_the_next_layer_sees_them() -> None:
     image, out = (helper.make_tensor_value_info(name, kinds.FLOAT, ["N", 2, 4, 4]) for name in ("image", "out"))
     graph = helper.make_graph(nodes, "net", [image], [out], constants)
     network = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    features.add_pooled_layer(network, "stage16")
+    features.add_pooled_layer(network, "stage16", KERAS_3)
     ones = np.full((1, 2, 4, 4), 1.2, np.float32)
     (pooled,) = Engine(network.SerializeToString(), provider="cpu").run({"image": ones}, ("features",))
     np.testing.assert_array_equal(pooled, [[1.0, 1.0]])  # 1.2 in steps of 0.5
+
+
+KERAS_3, KERAS_2, SAVED = "keras 3.15.1 float32", "tf_keras 2.21.0 float32", "SavedModel float32"
+CALLS = "StatefulPartitionedCall/StatefulPartitionedCall"
 
 
 def chain_of(*tensors: str) -> onnx.ModelProto:
@@ -160,20 +164,31 @@ def chain_of(*tensors: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("tensors", "layer", "taken"),
+    ("framework", "tensors", "layer", "taken"),
     [
-        (("net_1/act_1/Relu:0", "net_1/act_1_1/Relu:0"), "act", "net_1/act_1/Relu:0"),
-        (("net_1/act_1/Relu:0", "net_1/act_1_1/Relu:0"), "act_1", "net_1/act_1_1/Relu:0"),
-        (("net/act/Relu:0", "net/act_1/Relu:0"), "act", "net/act/Relu:0"),  # of tf_keras
-        (("net/act/Relu:0", "net/act_1/Relu:0"), "act_1", "net/act_1/Relu:0"),
-        (("net_1/bn_1/batchnorm/mul_1:0", "net_1/bn_1/batchnorm/add_1:0"), "bn", "net_1/bn_1/batchnorm/add_1:0"),
-        (("net_1/inner_1/act_1/Relu:0", "net_1/last_1/Relu:0"), "inner", "net_1/inner_1/act_1/Relu:0"),
-        (("net_1/conv_1/BiasAdd__6:0", "net_1/conv_1/Relu:0"), "conv", "net_1/conv_1/Relu:0"),
+        (KERAS_3, ("net_1/act_1/Relu:0", "net_1/act_1_1/Relu:0"), "act", "net_1/act_1/Relu:0"),
+        (KERAS_3, ("net_1/act_1/Relu:0", "net_1/act_1_1/Relu:0"), "act_1", "net_1/act_1_1/Relu:0"),
+        (KERAS_3, ("n_1/bn_1/batchnorm/mul_1:0", "n_1/bn_1/batchnorm/add_1:0"), "bn", "n_1/bn_1/batchnorm/add_1:0"),
+        (KERAS_3, ("net_1/inner_1/act_1/Relu:0", "net_1/last_1/Relu:0"), "inner", "net_1/inner_1/act_1/Relu:0"),
+        (KERAS_3, ("net_1/conv_1/BiasAdd__6:0", "net_1/conv_1/Relu:0"), "conv", "net_1/conv_1/Relu:0"),
+        (KERAS_2, ("net/act/Relu:0", "net/act_1/Relu:0"), "act", "net/act/Relu:0"),
+        (KERAS_2, ("net/act/Relu:0", "net/act_1/Relu:0"), "act_1", "net/act_1/Relu:0"),
+        (
+            KERAS_2,
+            ("net_1/act_2/Relu:0", "net_1/act_3/Relu:0"),
+            "act_2",
+            "net_1/act_2/Relu:0",
+        ),
+        (SAVED, (f"{CALLS}/net_1/act_1/Relu:0", f"{CALLS}/net_1/act_1_1/Relu:0"), "act", f"{CALLS}/net_1/act_1/Relu:0"),
+        (SAVED, (f"{CALLS}/net_1/act_2/Relu:0", f"{CALLS}/net_1/act_3/Relu:0"), "act_2", f"{CALLS}/net_1/act_2/Relu:0"),
+        (SAVED, ("net/act/Relu:0", "net/act_1/Relu:0"), "act_1", "net/act_1/Relu:0"),
     ],
 )
-def test_the_layer_is_the_one_that_keras_calls_so(tensors: tuple[str, ...], layer: str, taken: str) -> None:
+def test_the_layer_is_the_one_that_keras_calls_so(
+    framework: str, tensors: tuple[str, ...], layer: str, taken: str
+) -> None:
     network = chain_of(*tensors)
-    features.add_pooled_layer(network, layer)
+    features.add_pooled_layer(network, layer, framework)
     assert next(node for node in network.graph.node if node.op_type == "GlobalAveragePool").input[0] == taken
 
 
@@ -181,7 +196,14 @@ def test_what_brings_the_input_of_a_layer_into_order_is_not_that_layer() -> None
     """A convolution that was merged with its batch normalization leaves nothing but that under its own name."""
     network = chain_of("net_1/conv_1/BiasAdd__6:0", "net_1/bn_1/batchnorm/add_1:0", "net_1/act_1/Relu:0")
     with pytest.raises(ModelError, match=r"no feature map of a layer 'conv' .*; it has: bn, act$"):
-        features.add_pooled_layer(network, "conv")
+        features.add_pooled_layer(network, "conv", KERAS_3)
+
+
+def test_a_number_that_is_the_layers_own_is_no_count_of_uses() -> None:
+    """Keras 3 numbers every name; a layer that was merged is not the other one of which its name looks like a use."""
+    network = chain_of("net_1/act_1/Relu:0", "net_1/last_1/Relu:0")
+    with pytest.raises(ModelError, match=r"it has: act, last$"):
+        features.add_pooled_layer(network, "act_1", KERAS_3)
 
 
 def contract_of(path: Path) -> Contract:
@@ -249,12 +271,12 @@ def test_a_channel_that_never_changes_is_no_division_by_zero() -> None:
 
 def test_an_unknown_layer_is_an_error(converted: Path) -> None:
     with pytest.raises(ModelError, match="stage99"):
-        features.add_pooled_layer(onnx.load(converted), "stage99")
+        features.add_pooled_layer(onnx.load(converted), "stage99", KERAS_3)
 
 
 def test_too_few_training_images(converted: Path, recipe: Path) -> None:
     with pytest.raises(UsageError, match="72 training images; there are 0"):
-        fit_image_gate(onnx.load(converted), read_recipe(recipe).recipe, (), lambda *_: None)
+        fit_image_gate(onnx.load(converted), read_recipe(recipe).recipe, (), KERAS_3, lambda *_: None)
 
 
 @pytest.mark.parametrize("names", [(), ("other",)])

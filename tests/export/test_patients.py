@@ -95,13 +95,16 @@ def test_files_of_a_pacs_need_no_suffix_and_what_is_hidden_or_no_image_is_left_o
     put(tmp_path / ".ipynb_checkpoints" / "x.png", 6)
     (tmp_path / "NORMAL" / "notes.txt").write_text("no image", encoding="utf-8")
     put(tmp_path / "NORMAL" / "scan.png", 7).rename(tmp_path / "NORMAL" / "scan.png.bak")
+    put(tmp_path / "NORMAL" / "scan.png", 9).rename(tmp_path / "NORMAL" / "scan.png~")
     tagged(tmp_path / "PNEUMONIA" / "scan.ima", "B")
+    put(tmp_path / "PNEUMONIA" / "scan.jpeg", 10).rename(tmp_path / "PNEUMONIA" / "scan.jfif")
+    put(tmp_path / "PNEUMONIA" / "scan.png", 11).rename(tmp_path / "PNEUMONIA" / "Dr. Smith")
     put(tmp_path / "loose.png", 8)
     (tmp_path / "NORMAL" / "folder.png").mkdir()
     left_out = Counter[str]()
     found = [image.path.name for image in read_images(tmp_path, LABELS, left_out=left_out)]
-    assert found == ["IM000001", "scan.1", "scan.ima"]
-    assert left_out == {"in no class folder": 1, "no images": 2}
+    assert found == ["IM000001", "Dr. Smith", "scan.1", "scan.ima", "scan.jfif"]
+    assert left_out == {"in no class folder": 1, "that are no images, or copies by their names": 3}
 
 
 def test_names_that_look_the_same_are_the_same(tmp_path: Path) -> None:
@@ -116,6 +119,11 @@ def test_names_that_look_the_same_are_the_same(tmp_path: Path) -> None:
     columns = MetadataColumns(file="filename", patient="patient")
     rows = Metadata(tmp_path, "metadata.csv", columns)
     assert rows.of(image.path.relative_to(tmp_path).as_posix()) == ("A", "")
+    assert rows.of("elsewhere/f\u0301oto.png") == ("", None), "the row is that of the file which is there"
+    (tmp_path / composed).mkdir()
+    for read in (lambda: read_images(tmp_path, [composed]), lambda: labelled.class_folders(tmp_path, [composed])):
+        with pytest.raises(UsageError, match="differ in Unicode's form alone"):
+            read()
 
 
 def test_an_empty_list_says_so(tmp_path: Path) -> None:
@@ -177,13 +185,16 @@ def test_a_csv_tells_by_the_path_below_the_data_folder(tmp_path: Path, separator
     assert sum(map(len, sides)) == len(set.union(*sides))
 
 
-@pytest.mark.parametrize("before", ["", "sep=,\n", "sep=,\r\n"])
+@pytest.mark.parametrize("before", ["", "sep=,\n", "SEP=,\r\n", '"sep=,"\n', "sep=,,\n"])
 def test_a_csv_as_programs_write_it(tmp_path: Path, before: str) -> None:
     """Absolute paths, blanks behind a name, Excel's line before the header."""
     one, two = put(tmp_path / "NORMAL" / "a.png", 1), put(tmp_path / "NORMAL" / "b.png", 2)
-    text = f"{before}filename,patient\n{one.absolute()},P1\nNORMAL/b.png , P2\n"
+    text = f"{before}filename,patient;of;them;all\n{one.absolute()},P1\nNORMAL/b.png , P2\n"
+    name = "patient;of;them;all"
+    if not before:
+        text, name = text.replace(";of;them;all", ""), "patient"
     (tmp_path / "metadata.csv").write_bytes(text.encode())
-    rows = Metadata(tmp_path, "metadata.csv", MetadataColumns(patient="patient"))
+    rows = Metadata(tmp_path, "metadata.csv", MetadataColumns(patient=name))
     assert [rows.of(relative_to(path, tmp_path)) for path in (one, two)] == [("P1", ""), ("P2", "")]
 
 

@@ -215,8 +215,11 @@ def test_a_class_that_the_other_sets_use_up_is_told(tmp_path: Path) -> None:
         put(tmp_path / "NORMAL" / f"IM-{n:04d}-0001.png", n)
     for n in range(12):
         put(tmp_path / "PNEUMONIA" / f"person1_virus_{n}.png", 100 + n)
-    with pytest.raises(UsageError, match=r"PNEUMONIA to train on; .* there are 12 images of 1 patients of PNEUMONIA$"):
+    with pytest.raises(UsageError, match=r"PNEUMONIA to train on; there are 12 image\(s\) of 1 patient of PNEUMONIA"):
         select(recipe(selection={"test": 0.2}), tmp_path)
+    (tmp_path / "list.txt").write_text("NORMAL/IM-0001-0001.png\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"list\.txt has no image of PNEUMONIA to validate on$"):
+        select(recipe(selection={"test": 0.0}), tmp_path, tmp_path / "list.txt")
 
 
 def test_what_is_left_out_is_counted_by_its_cause(data: Path) -> None:

@@ -15,6 +15,7 @@ from recipes import LAYERS
 from training_runs import SHORT, TRAINING, Watching, recipe_file, request
 
 from cxr_edge.errors import ModelError, OutputError, UsageError
+from cxr_edge_export.folds import FoldsRequest, write_folds
 from cxr_edge_export.training.metrics_file import Metrics
 from cxr_edge_export.training.run_folder import Checkpoint, RunFolder, State
 from cxr_edge_export.training.train import train
@@ -178,6 +179,24 @@ def test_a_plain_network_has_no_imagenet_weights(tmp_path: Path, data: Path) -> 
     with pytest.raises(UsageError, match="has no backbone, so there are no ImageNet weights"):
         train(request(recipe_file(tmp_path), data, tmp_path / "run", weights="imagenet"), Watching())
     assert not (tmp_path / "run").exists()
+
+
+def test_it_is_said_where_folders_are_no_patients(tmp_path: Path, data: Path) -> None:
+    for label in ("NORMAL", "PNEUMONIA"):
+        for number, file in enumerate(sorted((data / label).iterdir())):
+            copy = tmp_path / "data" / label / f"{2020 + number // 14}" / f"scan{number}{file.suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+    watching = Watching(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(request(recipe_file(tmp_path), tmp_path / "data", tmp_path / "run"), watching)
+    assert any(note.startswith("one patient has 28 of the 80 images") for note in watching.notes)
+    said = list[str]()
+    folds = FoldsRequest(
+        recipe=tmp_path / "recipe.toml", data=tmp_path / "data", test=None, output=tmp_path / "folds", by_patient=2
+    )
+    write_folds(folds, note=said.append)
+    assert any(note.startswith("one patient has 28 of the 80 images") for note in said)
 
 
 def test_it_is_said_what_the_selection_leaves_out(tmp_path: Path, data: Path) -> None:

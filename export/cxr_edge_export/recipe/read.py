@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cxr_edge.contract import IntendedUse, check
+from cxr_edge.contract import check
 from cxr_edge.contract.closed import unknown_fields
 from cxr_edge.contract.words import unprintable
 from cxr_edge.errors import UsageError
@@ -151,17 +150,8 @@ def _contract_faults(recipe: Recipe) -> Iterator[str]:
         if member.input.name in OUTPUTS:
             yield f"input.name {member.input.name!r} is the name of an output of the exported graph"
     yield from check.use_faults(recipe.intended_use)
-    yield from _unknown_to_dicom(recipe.intended_use)
     if recipe.golden.tolerance > check.MAX_GOLDEN_TOLERANCE:
         yield f"golden.tolerance is {recipe.golden.tolerance}; at most {check.MAX_GOLDEN_TOLERANCE} proves anything"
-
-
-def _unknown_to_dicom(use: IntendedUse) -> Iterator[str]:
-    """What no file's tag can hold (PS3.5 6.2, CS): every image with that tag would be refused."""
-    for name in ("modalities", "views", "body_parts"):
-        for term in getattr(use, name):
-            if re.fullmatch(r"[A-Z0-9_ ]{1,16}", term) is None:
-                yield f"intended_use.{name} holds {term!r}; DICOM has capital letters there, at most 16, as in CHEST"
 
 
 def _rule_faults(recipe: Recipe) -> Iterator[str]:

@@ -14,6 +14,7 @@ import numpy as np
 from cxr_edge.engine import Engine
 from cxr_edge.errors import UsageError
 from cxr_edge.modelfile import read_model
+from cxr_edge.types import side_is_label
 from cxr_edge_export.stamp import load_onnx, read_contract
 from cxr_edge_export.training.metrics_file import read_metrics
 from cxr_edge_export.training.run_folder import METRICS, MODEL, read_own_recipe
@@ -101,13 +102,12 @@ def unlike(rows: list[Compared]) -> list[str]:
             f"the figures are of {sets} different sets of images (column set): compare only rows of the same set; "
             "a mean over folds is meant to be of several"
         )
-    tasks: dict[str, list[str]] = {}
-    for row in rows:
-        words = f"{', '.join(row.precision)}, positive {' and '.join(row.positive_labels)}"
-        tasks.setdefault(words, []).append(row.name)
-    if len(tasks) > 1:
-        each = "; ".join(f"{', '.join(names)}: {words}" for words, names in tasks.items())
+    if len({frozenset(row.precision) for row in rows}) > 1:
+        each = "; ".join(f"{row.name}: {', '.join(row.precision)}" for row in rows)
         said.append(f"the runs tell different classes apart, so their figures cannot be compared: {each}")
+    elif len({frozenset(row.positive_labels) for row in rows}) > 1 and not side_is_label(tuple(rows[0].precision)):
+        each = "; ".join(f"{row.name}: {' and '.join(row.positive_labels)}" for row in rows)
+        said.append(f"AUC is that of different labels: {each}")
     return said
 
 

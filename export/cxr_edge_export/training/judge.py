@@ -84,15 +84,21 @@ def judge(request: JudgeRequest, progress: Progress = lambda *_: None) -> Report
     )
     setting = Setting(description=f"{chosen.stem} images of {request.run.name}", gate="off", root=root)
     report = evaluate(subject, Collected(cases, ()), setting)
-    said = [_chose_thresholds(images, validation)]
+    said = [_chose_thresholds(images, validation, request.data)]
     if request.images is not None:  # the run's own sets are apart
         said.append(trained_on(request.run, images, (), recipe, request.data, "judged"))
     return replace(report, warnings=(*report.warnings, *filter(None, said)))
 
 
-def _chose_thresholds(images: Sequence[LabelledImage], validation: Sequence[LabelledImage]) -> str | None:
-    """How many of the images had a say in what they are judged by, in words; None where none had."""
-    count = len(images) - len(dataset.without(images, validation))
+def _chose_thresholds(images: Sequence[LabelledImage], validation: Sequence[LabelledImage], data: Path) -> str | None:
+    """How many of the images had a say in what they are judged by, in words; None where none had.
+
+    By their bytes, and within the data folder by patient: elsewhere the same name may be another one's.
+    """
+    apart = {image.sha256 for image in dataset.without(images, validation)}
+    digests = {image.sha256 for image in validation}
+    within = [image for image in images if not Path(relative_to(image.path, data)).is_absolute()]
+    count = len({i.sha256 for i in within} - apart | {i.sha256 for i in images} & digests)
     if not count:
         return None
     return (
